@@ -1,0 +1,66 @@
+//! From inodes to paths and from paths to nodes, for logs and for `info`.
+
+use super::AsyncFs;
+use crate::fs::{Found, FsErrorKind, FsResult, Ino, Kind, Provider};
+
+impl<P: Provider> AsyncFs<P> {
+    /// The directory that `ino` is in; the root is in itself.
+    ///
+    /// # Errors
+    /// `Stale` if `ino` is not known.
+    pub fn parent(&self, ino: Ino) -> FsResult<Ino> {
+        let parent = self.inodes.with(ino, |parent, _, _| parent);
+        parent.ok_or(FsErrorKind::Stale.into())
+    }
+
+    /// The names that lead from the root to `ino`; none for the root. `None` if `ino`, or a
+    /// directory on the way, is not known.
+    pub fn path_of(&self, ino: Ino) -> Option<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != Ino::ROOT {
+            // A known path is as long as there are directories known on it: no longer one is
+            // walked, whatever a caller did to the counts.
+            if names.len() > self.inodes.len() {
+                return None;
+            }
+            let known = self.inodes.get(at)?;
+            names.push(known.name().to_vec());
+            at = known.parent;
+        }
+        names.reverse();
+        Some(names)
+    }
+
+    /// What is at `path`, given as names from the root on. Nothing is counted, and no size is
+    /// asked for. The last name may be a symlink; none is followed.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory` for a name below something else, and what the provider fails
+    /// with.
+    pub async fn resolve_path<S: AsRef<[u8]> + Sync>(
+        &self,
+        path: &[S],
+    ) -> FsResult<Found<P::Node>> {
+        let (node, attr) = self.provider.root();
+        let mut found = Found {
+            node,
+            kind: Kind::Dir,
+            attr: Some(attr),
+        };
+        for name in path {
+            if found.kind != Kind::Dir {
+                return Err(FsErrorKind::NotADirectory.into());
+            }
+            let listing = self.listing_of(&found.node).await?;
+            let index = listing.find(name.as_ref()).ok_or(FsErrorKind::NotFound)?;
+            let entry = listing.get(index);
+            found = Found {
+                node: entry.node.clone(),
+                kind: entry.kind,
+                attr: entry.attr,
+            };
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,259 @@
+//! One operation: the half that answers at once, else the half that waits, which may be interrupted at
+//! any of its awaits.
+
+use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
+
+use bonsaifs::git::oid::Oid;
+use bonsaifs_core::fs::{AsyncFs, FsResult};
+
+use super::Kernel;
+use crate::{
+    context::{MountState, Shared},
+    marks,
+    props::{
+        no_lie::{self, Asked},
+        truth::shown,
+    },
+    repo::Commit,
+    trace::{Class, now},
+};
+
+/// A mount in use.
+pub struct Mounted {
+    pub world: Shared,
+    /// Its place in the plan.
+    pub index: usize,
+    pub fs: AsyncFs<bonsaifs::repo::RepoFs>,
+    pub kernel: Kernel,
+    pub commit: Oid,
+    /// Steps under way, for checks that want a moment of rest.
+    pub busy: Cell<u64>,
+    /// No new steps: an unmount waits for those under way.
+    pub draining: Cell<bool>,
+}
+
+/// A program was interrupted, or got an error that is not its fault: it gives up what it was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Interrupted,
+    Failed,
+}
+
+/// How a program's step may be interrupted.
+pub struct Interrupt(Cell<Option<u32>>);
+
+impl Interrupt {
+    /// At the `at`th time that the program waits; never if there is none.
+    pub fn new(at: Option<u32>) -> Self {
+        Self(Cell::new(at))
+    }
+
+    /// `work`, or `None` if it is interrupted.
+    async fn cut<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => match self.0.get() {
+                Some(0) => Poll::Ready(None),
+                Some(n) => {
+                    self.0.set(Some(n - 1));
+                    Poll::Pending
+                }
+                None => Poll::Pending,
+            },
+        })
+        .await
+    }
+}
+
+/// What is asked, for the trace and the properties.
+pub struct Question<'a> {
+    pub what: &'static str,
+    pub path: &'a [u8],
+    /// The object that the answer needs, where it is one.
+    pub oid: Option<Oid>,
+    pub asked: Asked,
+}
+
+/// Removes an operation from those under way when it ends, however it ends.
+struct Open<'a> {
+    world: &'a Shared,
+    mount: &'a MountState,
+    id: u64,
+    oid: Option<Oid>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.world.under_way.borrow_mut().end(self.id);
+        if let Some(oid) = &self.oid {
+            let mut waiting = self.mount.waiting.borrow_mut();
+            if let Some(ids) = waiting.get_mut(oid) {
+                ids.retain(|id| *id != self.id);
+                if ids.is_empty() {
+                    waiting.remove(oid);
+                }
+            }
+        }
+    }
+}
+
+impl Mounted {
+    /// What the mount shows.
+    pub fn truth<R>(&self, look: impl FnOnce(&Commit) -> R) -> R {
+        let repo = self.world.plan.mounts[self.index].repo;
+        self.world
+            .server
+            .with(|server| look(&server.repos[repo].commits[&self.commit]))
+    }
+
+    pub fn state(&self) -> &MountState {
+        &self.world.mounts[self.index]
+    }
+
+    /// Does one operation: `quick` is what its first half said, `slow` its second half. The answer,
+    /// or `None` if a name is not there and needn't be.
+    pub async fn ask<T>(
+        &self,
+        question: Question<'_>,
+        interrupt: &Interrupt,
+        quick: Option<FsResult<T>>,
+        slow: impl Future<Output = FsResult<T>>,
+    ) -> Result<Option<T>, Stop> {
+        let world = &self.world;
+        world.operations.set(world.operations.get() + 1);
+        let begin = now();
+        let was_quick = quick.is_some();
+        let mut shared = false;
+        let result = match quick {
+            Some(result) => Some(result),
+            None => {
+                let describe = || {
+                    format!(
+                        "{}: {} {}",
+                        self.state().name,
+                        question.what,
+                        shown(question.path)
+                    )
+                };
+                let id = world.under_way.borrow_mut().begin(begin, describe());
+                if let Some(oid) = question.oid {
+                    self.state()
+                        .waiting
+                        .borrow_mut()
+                        .entry(oid)
+                        .or_default()
+                        .push(id);
+                }
+                let open = Open {
+                    world,
+                    mount: self.state(),
+                    id,
+                    oid: question.oid,
+                };
+                let result = interrupt.cut(slow).await;
+                shared = self.note_sharing(&open, result.is_none());
+                self.note_filling(&question);
+                result
+            }
+        };
+        self.note(&question, begin, was_quick, result.as_ref());
+        match result {
+            None => Err(Stop::Interrupted),
+            Some(Ok(value)) => {
+                if shared {
+                    world.counts.add(marks::JOINED);
+                }
+                if self.state().failed.borrow_mut().remove(question.path) {
+                    world.counts.add(marks::RECOVERED);
+                }
+                Ok(Some(value))
+            }
+            Some(Err(error)) => {
+                let check =
+                    no_lie::failure(question.asked, error.kind(), self.excuse(&question, begin));
+                let check = check.map_err(|wrong| {
+                    format!(
+                        "{} {} at {}: {wrong}: {error}",
+                        question.what,
+                        shown(question.path),
+                        self.state().name
+                    )
+                });
+                world.verdicts.judge(no_lie::NAME, check);
+                if question.asked == Asked::Absent
+                    && error.kind() == bonsaifs_core::fs::FsErrorKind::NotFound
+                {
+                    return Ok(None);
+                }
+                if shared {
+                    world.counts.add(marks::FAILURE_SHARED);
+                }
+                self.state()
+                    .failed
+                    .borrow_mut()
+                    .insert(question.path.to_owned());
+                Err(Stop::Failed)
+            }
+        }
+    }
+
+    /// A failure may be due to a fault, or to a large file for which a tiny disk has no room.
+    fn excuse(&self, question: &Question<'_>, begin: Duration) -> no_lie::Excuse {
+        let machine = self.world.plan.mounts[self.index].machine;
+        let tiny = self.world.plan.disks[machine] < 1 << 20;
+        let large = self.truth(|commit| {
+            commit
+                .at(question.path)
+                .is_some_and(|entry| entry.size() >= bonsaifs::objects::disk::LARGE)
+        });
+        match tiny && large {
+            true => no_lie::Excuse::Fault,
+            false => self.world.excuse(begin),
+        }
+    }
+
+    /// Whether a directory came while others are still being filled, and the budget can't hold them.
+    fn note_filling(&self, question: &Question<'_>) {
+        let is_fill = matches!(question.what, "lookup" | "opendir");
+        let budget = self.world.plan.mounts[self.index].listings as u64;
+        let spent = budget < self.fs.stats().listing_bytes + 500;
+        if is_fill && spent && self.state().waiting.borrow().len() > 1 {
+            self.world.counts.add(marks::EVICTION_MET_FILL);
+        }
+    }
+
+    /// Whether others wait for the same object.
+    fn note_sharing(&self, open: &Open<'_>, interrupted: bool) -> bool {
+        let Some(oid) = &open.oid else { return false };
+        let waiting = self.state().waiting.borrow();
+        let Some(ids) = waiting.get(oid).filter(|ids| ids.len() > 1) else {
+            return false;
+        };
+        if interrupted && ids[0] == open.id {
+            self.world.counts.add(marks::LEADER_LEFT);
+        }
+        true
+    }
+
+    fn note<T>(
+        &self,
+        question: &Question<'_>,
+        begin: Duration,
+        quick: bool,
+        result: Option<&FsResult<T>>,
+    ) {
+        let failed = !matches!(result, Some(Ok(_)));
+        self.world
+            .trace
+            .span(Class::Operation, &self.state().name, begin, failed, || {
+                let outcome = match result {
+                    None => "interrupted".to_owned(),
+                    Some(Ok(_)) if quick => "ok, at once".to_owned(),
+                    Some(Ok(_)) => format!("ok after {:.3}", (now() - begin).as_secs_f64()),
+                    Some(Err(error)) => format!("{:?}", error.kind()),
+                };
+                format!("{} {} -> {outcome}", question.what, shown(question.path))
+            });
+    }
+}

@@ -1,0 +1,89 @@
+//! **One flight**: any number of readers of a missing object cause one request for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bonsaifs::git::oid::Oid;
+
+use super::Check;
+
+pub const NAME: &str = "one flight";
+
+/// How much of the rule can be asked of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Memory is too small to hold what was fetched: an object may be missing again at once.
+    Forgetful,
+    /// No two requests at once want the same object.
+    OneAtATime,
+    /// Nothing fails and nothing is evicted: an object is asked for once in a mount's life.
+    OnceForAll,
+}
+
+/// Sees one mount's requests for objects.
+pub struct OneFlight {
+    rule: Rule,
+    /// What is wanted now, by exchange.
+    open: BTreeMap<u64, Vec<Oid>>,
+    ever: BTreeSet<Oid>,
+}
+
+impl OneFlight {
+    pub fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            open: BTreeMap::new(),
+            ever: BTreeSet::new(),
+        }
+    }
+
+    /// A request for `wants` goes out.
+    pub fn begin(&mut self, exchange: u64, wants: Vec<Oid>) -> Check {
+        let check = self.judge(&wants);
+        self.ever.extend(&wants);
+        self.open.insert(exchange, wants);
+        check
+    }
+
+    fn judge(&self, wants: &[Oid]) -> Check {
+        for oid in wants {
+            if self.rule != Rule::Forgetful && self.open.values().any(|open| open.contains(oid)) {
+                return Err(format!("{oid} is asked for while a request for it is out"));
+            }
+            if self.rule == Rule::OnceForAll && self.ever.contains(oid) {
+                return Err(format!("{oid} is asked for again, and nothing had failed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// It is over.
+    pub fn end(&mut self, exchange: u64) {
+        self.open.remove(&exchange);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::encode;
+
+    fn oid(text: &str) -> Oid {
+        encode::id(bonsaifs::git::oid::ObjectKind::Blob, text.as_bytes())
+    }
+
+    #[test]
+    fn a_second_request_for_the_same_object_is_seen() {
+        for (rule, at_once, later) in [
+            (Rule::Forgetful, true, true),
+            (Rule::OneAtATime, false, true),
+            (Rule::OnceForAll, false, false),
+        ] {
+            let mut flights = OneFlight::new(rule);
+            assert_eq!(flights.begin(1, vec![oid("a"), oid("b")]), Ok(()));
+            assert_eq!(flights.begin(2, vec![oid("c")]), Ok(()));
+            assert_eq!(flights.begin(3, vec![oid("b")]).is_ok(), at_once);
+            (1..=3).for_each(|exchange| flights.end(exchange));
+            assert_eq!(flights.begin(4, vec![oid("a")]).is_ok(), later);
+        }
+    }
+}

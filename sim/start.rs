@@ -1,0 +1,201 @@
+//! How a mount's process starts: its own seams, then the product's own `repo::open`.
+
+use std::{
+    cell::Cell,
+    path::PathBuf,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use bonsaifs::{
+    git::url::parse_source,
+    origin::RefWant,
+    repo::{OpenOptions, RepoFs, open},
+    seams::{Seams, config::GitSettings, credentials::Anonymous},
+};
+use bonsaifs_core::fs::{AsyncFs, Config};
+
+use super::{
+    context::{Process, Shared},
+    disk::DiskHandle,
+    http::SimHttp,
+    kernel::{Kernel, ask::Mounted},
+    marks,
+    mount::signalled,
+    props::{
+        crash,
+        no_lie::{self, Excuse},
+        one_flight::Rule,
+    },
+    rng::{Rng, mix},
+    runtime::SimRuntime,
+    server::HOST,
+    trace::{Class, now},
+    wire::Wire,
+};
+
+/// Starts the process; `None` after a while if the repository could not be opened.
+pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
+    let plan = &world.plan.mounts[index];
+    let state = &world.mounts[index];
+    let machine = &world.machines[plan.machine];
+    let start = state.starts.get();
+    state.starts.set(start + 1);
+    let dead = Arc::new(AtomicBool::new(false));
+    let seed = mix(world.plan.seed ^ mix((index as u64) << 32 | start));
+    let runtime = SimRuntime::new(
+        Rng::stream(seed, "process"),
+        plan.job_delay_ms,
+        dead.clone(),
+    );
+    let disk = machine.disk.process(dead);
+    *state.process.borrow_mut() = Some(Process {
+        runtime: runtime.clone(),
+        disk: disk.clone(),
+    });
+    let wire = Wire::new(
+        state.name.clone(),
+        rule(world, index),
+        world.trace.clone(),
+        world.counts.clone(),
+        world.verdicts.clone(),
+    );
+    let seams = Seams {
+        runtime: runtime.clone(),
+        http: Arc::new(SimHttp::new(
+            runtime.clone(),
+            Arc::new(wire),
+            state.name.clone(),
+        )),
+        disk: Arc::new(DiskHandle(disk)),
+        credentials: Arc::new(Anonymous),
+        config: Arc::new(GitSettings::default()),
+    };
+    let url = format!("http://{HOST}/repo{}", plan.repo);
+    let options = OpenOptions {
+        source: parse_source(url.as_ref()).expect("a plain URL"),
+        want: plan.want.clone().map_or(RefWant::Head, RefWant::Named),
+        cache_dir: match plan.own_cache {
+            true => PathBuf::from(format!("/cache/{}", state.name)),
+            false => PathBuf::from("/cache/all"),
+        },
+        memory_budget: plan.memory,
+        progress: Arc::new(|_| {}),
+    };
+    let begin = now();
+    let id = world
+        .under_way
+        .borrow_mut()
+        .begin(begin, format!("{}: mount", state.name));
+    let opened = tokio::select! {
+        biased;
+        _ = signalled(state) => None,
+        opened = open(&seams, options) => Some(opened),
+    };
+    world.under_way.borrow_mut().end(id);
+    let result = match opened {
+        None => {
+            world.trace.span(Class::Life, &state.name, begin, true, || {
+                "mount -> killed".to_owned()
+            });
+            world.kill(index);
+            return None;
+        }
+        Some(result) => result,
+    };
+    match result {
+        Err(error) => {
+            world.trace.span(Class::Life, &state.name, begin, true, || {
+                format!("mount -> {error}")
+            });
+            // A disk that is full from the beginning has no room for a cache folder.
+            let tiny = world.plan.disks[plan.machine] < 1 << 20;
+            if world.excuse(begin) == Excuse::None && !tiny {
+                world.verdicts.judge(
+                    no_lie::NAME,
+                    Err(format!("{}: no mount without a fault: {error}", state.name)),
+                );
+            }
+            world.kill(index);
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            None
+        }
+        Ok(repo) => Some(mounted(world, index, repo, begin)),
+    }
+}
+
+fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mounted> {
+    let plan = &world.plan.mounts[index];
+    let state = &world.mounts[index];
+    let commit = repo.commit();
+    let offline = repo.offline();
+    world
+        .trace
+        .span(Class::Life, &state.name, begin, false, || {
+            format!(
+                "mount -> {}{}",
+                commit.to_hex_with_len(7),
+                if offline { ", offline" } else { "" }
+            )
+        });
+    let check = world.server.with(|server| {
+        let name = match plan.want.as_deref() {
+            None => server.repos[plan.repo].head.clone(),
+            Some("v1") => "refs/tags/v1".to_owned(),
+            Some(name) if name.starts_with("refs/") => name.to_owned(),
+            Some(name) => format!("refs/heads/{name}"),
+        };
+        let history: Vec<_> = server.history[&(plan.repo, name)]
+            .iter()
+            .map(|(since, oid)| (*since, server.repos[plan.repo].peel(oid)))
+            .collect();
+        crash::shows(&commit, &history, begin, now(), offline)
+    });
+    world.verdicts.judge(crash::NAME, check);
+    if state
+        .commit
+        .replace(Some(commit))
+        .is_some_and(|before| before != commit)
+    {
+        world.counts.add(marks::NEW_COMMIT);
+    }
+    if world.machines[plan.machine].crashed.get() {
+        world.counts.add(marks::CRASH_RECOVERED);
+    }
+    let shares = |other: usize| {
+        let theirs = &world.plan.mounts[other];
+        other != index
+            && (theirs.machine, theirs.repo, theirs.own_cache) == (plan.machine, plan.repo, false)
+            && world.mounts[other].commit.get().is_some()
+    };
+    if !plan.own_cache && (0..world.mounts.len()).any(shares) {
+        world.counts.add(marks::CACHE_SHARED);
+    }
+    let config = Config {
+        listing_budget: plan.listings,
+        ino_mask: plan.ino_mask,
+    };
+    Rc::new(Mounted {
+        world: world.clone(),
+        index,
+        fs: AsyncFs::new(repo, config),
+        kernel: Kernel::new(),
+        commit,
+        busy: Cell::new(0),
+        draining: Cell::new(false),
+    })
+}
+
+/// How strict one can be about requests.
+fn rule(world: &Shared, index: usize) -> Rule {
+    let plan = &world.plan.mounts[index];
+    let roomy = plan.memory >= 1 << 20 && world.plan.disks[plan.machine] >= 1 << 20;
+    // What a server can do is assumed at first, and asked for when that went wrong.
+    let as_assumed = world.plan.server.filter && world.plan.server.shallow;
+    match roomy {
+        true if world.plan.events.is_empty() && as_assumed => Rule::OnceForAll,
+        true => Rule::OneAtATime,
+        false => Rule::Forgetful,
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line. May import: clap. Help comes from here alone.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  bonsai mount https://example.org/big/repo.git ~/big
+  bonsai mount --ref v1.2 . /tmp/v1.2
+  bonsai status ~/big
+  bonsai unmount ~/big
+
+Environment:
+  BONSAI_CACHE_DIR  what is fetched is kept here (else $XDG_CACHE_HOME/bonsai, ~/.cache/bonsai)
+  BONSAI_STATE_DIR  running mounts are listed here (else $XDG_RUNTIME_DIR/bonsai, /tmp/bonsai-<uid>)
+  RUST_LOG          what is logged (default: warn)
+
+Exit codes:
+  0 done; 1 other errors; 2 wrong usage; 3 no such path; 4 not a repository; 5 unknown ref;
+  6 empty repository; 10-16 mount point, /dev/fuse, fusermount3, unmounting; 20-31 the network
+  and the server; 32 cache or state folder. docs/ERRORS.md lists each.";
+
+/// Mount any Git repository in a fraction of a second, without a clone.
+#[derive(Debug, Parser)]
+#[command(name = "bonsai", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a commit of a repository as a directory, read-only
+    Mount(Mount),
+    /// Take a mount away
+    #[command(visible_alias = "umount")]
+    Unmount(Unmount),
+    /// List the mounts
+    List(List),
+    /// Show how a mount fares, or all of them
+    Status(Status),
+    /// Tell what a path in a mount is: object, commit, size, whether its content is here
+    Info(Info),
+    /// The background process of a mount; started by `bonsai mount`
+    #[command(hide = true)]
+    Daemon,
+}
+
+/// `bonsai mount`.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// The repository: a work tree, a bare repository, a .git folder, or an http(s):// URL
+    pub source: PathBuf,
+    /// The mount point: an empty directory, or one that does not exist yet
+    pub dir: PathBuf,
+    /// Branch, tag or full commit id [default: the repository's HEAD]
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    /// Stay in the foreground until unmounted, Ctrl-C or SIGTERM
+    #[arg(long)]
+    pub foreground: bool,
+    /// Let other users in, as far as the files' modes allow
+    #[arg(long)]
+    pub allow_other: bool,
+    /// Offer user.bonsai.* extended attributes (makes ls -l slower)
+    #[arg(long)]
+    pub xattr: bool,
+    /// Folder for what is fetched
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// MiB of objects to keep in memory; directory listings take up to a quarter of it on top
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub memory: u32,
+    /// Write the log to this file
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// `bonsai unmount`.
+#[derive(Debug, Args)]
+pub struct Unmount {
+    /// The mount point
+    pub dir: PathBuf,
+    /// Also if it is in use: those who use it see errors from then on
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `bonsai list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// A JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bonsai status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The mount point [default: all mounts]
+    pub dir: Option<PathBuf>,
+    /// A JSON object; an array without DIR
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bonsai info`.
+#[derive(Debug, Args)]
+pub struct Info {
+    /// A path in a mount; the last component is not followed if it is a symlink
+    pub path: PathBuf,
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_need_not_be_utf8() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let name = OsStr::from_bytes(b"/m\xff");
+        let words = [OsStr::new("bonsai"), OsStr::new("info"), name];
+        let cli = Cli::try_parse_from(words).expect("any bytes are a path");
+        assert!(matches!(cli.command, Command::Info(info) if info.path == name));
+    }
+
+    #[test]
+    fn help_names_what_scripts_rely_on() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in [
+            "BONSAI_STATE_DIR",
+            "BONSAI_CACHE_DIR",
+            "RUST_LOG",
+            "Exit codes:",
+        ] {
+            assert!(help.contains(word), "{word} is missing");
+        }
+        assert!(!help.contains("daemon"), "the hidden command is shown");
+    }
+}

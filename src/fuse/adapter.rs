@@ -1,0 +1,111 @@
+//! The adapter itself; what it answers stands in `filesystem`. May import: this room,
+//! bonsaifs-core, fuser.
+
+use std::sync::Arc;
+
+use bonsaifs_core::{
+    fs::{AsyncFs, Provider, Scan},
+    rt::SharedRuntime,
+};
+use fuser::{Errno, FileHandle, InitFlags};
+
+use super::{
+    attr::Owner,
+    counters::{Counters, Op},
+    failures::Failures,
+    policy::{Content, Opens, Policy, Xattrs},
+    reply::Refuse,
+    serve::{Call, Shared},
+};
+
+/// An [`AsyncFs`] as fuser's `Filesystem`.
+pub struct Adapter<P: Provider> {
+    pub(super) shared: Arc<Shared<P>>,
+    content: Content,
+    xattrs: Xattrs,
+    unseen: InitFlags,
+    pub(super) policy: Policy,
+}
+
+impl<P: Provider> Adapter<P> {
+    /// An adapter for `fs`, whose files belong to `owner`; misses are tasks of `runtime`.
+    pub fn new(
+        fs: Arc<AsyncFs<P>>,
+        runtime: SharedRuntime,
+        owner: Owner,
+        content: Content,
+        xattrs: Xattrs,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                fs,
+                runtime,
+                owner,
+                counters: Arc::default(),
+                failures: Arc::default(),
+            }),
+            content,
+            xattrs,
+            unseen: InitFlags::empty(),
+            policy: Policy::new(content, xattrs, InitFlags::empty()),
+        }
+    }
+
+    /// The same as under a kernel without these capabilities.
+    pub fn without(mut self, capabilities: InitFlags) -> Self {
+        self.unseen |= capabilities;
+        self
+    }
+
+    /// The counts of the kernel's requests.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// What went wrong.
+    pub fn failures(&self) -> Arc<Failures> {
+        Arc::clone(&self.shared.failures)
+    }
+
+    /// Decides the policy, now that the kernel has said what it offers.
+    pub(super) fn agree(&mut self, offered: InitFlags) -> Policy {
+        self.policy = Policy::new(self.content, self.xattrs, offered - self.unseen);
+        self.policy
+    }
+
+    pub(super) fn count(&self, op: Op) {
+        self.shared.counters.count(op);
+    }
+
+    /// Counts and refuses a request.
+    pub(super) fn refuse(&self, op: Op, reply: impl Refuse, errno: Errno) {
+        self.count(op);
+        reply.refuse(errno);
+    }
+
+    /// Gives `send` the open directory: the handle's, or, where the kernel opens by itself, the
+    /// inode's. Both hold the same snapshot as long as the kernel knows the inode.
+    pub(super) fn with_scan<R: Refuse>(
+        &self,
+        call: Call,
+        fh: FileHandle,
+        reply: R,
+        send: impl FnOnce(&Shared<P>, R, Scan<P::Node>) + Send + 'static,
+    ) {
+        let ino = call.ino;
+        let skipped = self.policy.directories == Opens::Skipped;
+        self.shared.serve(
+            call,
+            reply,
+            move |fs| {
+                if skipped {
+                    fs.try_scan(ino)
+                } else {
+                    Some(fs.dir_handle(fh.0))
+                }
+            },
+            move |fs| async move { fs.scan(ino).await },
+            send,
+        );
+    }
+}

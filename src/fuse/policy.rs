@@ -1,0 +1,136 @@
+//! What the kernel may keep, and for how long. May import: fuser.
+//!
+//! Always holds: a pure function of what a mount shows and of what the kernel offers; measured in
+//! the project's notes on FUSE against ext4.
+
+use std::time::Duration;
+
+use fuser::{FopenFlags, InitFlags};
+
+/// What a mount shows, as far as the kernel's caches are concerned. A mount that follows a moving
+/// ref will be a second kind: finite times, opens answered, and invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// One commit: nothing ever changes.
+    Pinned,
+}
+
+/// Whether extended attributes can be read. The kernel remembers ENOSYS for a whole mount but
+/// nothing else: with attributes, `ls -l` costs two requests a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xattrs {
+    /// ENOSYS once, and no question after that.
+    Off,
+    /// Answered, file by file.
+    On,
+}
+
+/// What becomes of `open` and `opendir`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// ENOSYS: the kernel opens by itself from then on, and keeps pages and directories. Opening
+    /// for writing still fails with EROFS, as the mount is read-only (`MS_RDONLY`).
+    Skipped,
+    /// A handle, with these flags.
+    Answered(FopenFlags),
+}
+
+/// How one mount treats the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long a name stays what it is.
+    pub entry_ttl: Duration,
+    /// How long attributes stay.
+    pub attr_ttl: Duration,
+    /// How long a missing name stays missing.
+    pub negative_ttl: Duration,
+    /// What becomes of `open`.
+    pub files: Opens,
+    /// What becomes of `opendir`.
+    pub directories: Opens,
+    /// Whether extended attributes can be read.
+    pub xattrs: Xattrs,
+    /// What is asked of the kernel; all of it is on offer.
+    pub capabilities: InitFlags,
+    /// The largest request in bytes. The kernel's limit is 256 pages unless
+    /// `fs.fuse.max_pages_limit` raises it.
+    pub max_request: u32,
+    /// How many reads ahead may be under way at once. They wait for a network, not for a disk.
+    pub max_background: u16,
+}
+
+/// Longer than any mount lives; the kernel cuts what its clock can't count.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Wanted of any kernel that has them.
+const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
+    .union(InitFlags::FUSE_MAX_PAGES)
+    .union(InitFlags::FUSE_PARALLEL_DIROPS)
+    .union(InitFlags::FUSE_DO_READDIRPLUS)
+    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
+    .union(InitFlags::FUSE_CACHE_SYMLINKS);
+
+impl Policy {
+    /// The policy for a mount of `content` under a kernel that offers `offered`.
+    pub fn new(content: Content, xattrs: Xattrs, offered: InitFlags) -> Self {
+        let skip = |flag, otherwise| {
+            if offered.contains(flag) {
+                Opens::Skipped
+            } else {
+                Opens::Answered(otherwise)
+            }
+        };
+        match content {
+            Content::Pinned => Self {
+                entry_ttl: FOR_EVER,
+                attr_ttl: FOR_EVER,
+                negative_ttl: FOR_EVER,
+                files: skip(
+                    InitFlags::FUSE_NO_OPEN_SUPPORT,
+                    FopenFlags::FOPEN_KEEP_CACHE,
+                ),
+                directories: skip(
+                    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+                    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+                ),
+                xattrs,
+                capabilities: WANTED & offered,
+                max_request: 1 << 20,
+                max_background: 256,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_mount_is_asked_everything_once() {
+        let policy = Policy::new(Content::Pinned, Xattrs::Off, InitFlags::all());
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        assert!(policy.entry_ttl > year);
+        assert!(policy.attr_ttl > year);
+        assert!(policy.negative_ttl > year);
+        assert_eq!(policy.files, Opens::Skipped);
+        assert_eq!(policy.directories, Opens::Skipped);
+        assert_eq!(policy.capabilities, WANTED);
+    }
+
+    #[test]
+    fn an_older_kernel_gets_handles_that_keep_its_caches() {
+        let offered = InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_NO_OPEN_SUPPORT;
+        let policy = Policy::new(Content::Pinned, Xattrs::On, offered);
+        assert_eq!(policy.files, Opens::Skipped);
+        assert_eq!(
+            policy.directories,
+            Opens::Answered(FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR)
+        );
+        assert_eq!(policy.capabilities, InitFlags::FUSE_DO_READDIRPLUS);
+        assert_eq!(policy.xattrs, Xattrs::On);
+
+        let policy = Policy::new(Content::Pinned, Xattrs::Off, InitFlags::empty());
+        assert_eq!(policy.files, Opens::Answered(FopenFlags::FOPEN_KEEP_CACHE));
+    }
+}

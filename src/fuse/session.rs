@@ -1,0 +1,62 @@
+//! The FUSE threads. May import: this room, fuser.
+
+use std::{io, os::fd::OwnedFd, thread};
+
+use bonsaifs_core::fs::Provider;
+use fuser::{Config, SessionACL};
+
+use super::Adapter;
+
+/// How many threads take requests, and from where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// How many.
+    pub count: usize,
+    /// True if each opens /dev/fuse again and has a queue of its own there
+    /// (`FUSE_DEV_IOC_CLONE`), which needs the right to open it.
+    pub own_queues: bool,
+}
+
+impl Threads {
+    /// One a core, at least 2 and at most 8: they only answer from memory.
+    pub fn for_this_machine(own_queues: bool) -> Self {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            count: cores.clamp(2, 8),
+            own_queues,
+        }
+    }
+}
+
+/// A mount's FUSE threads.
+#[derive(Debug)]
+pub struct Session(());
+
+impl Session {
+    /// Agrees on the protocol with the kernel behind `fd` (the mount's /dev/fuse), and starts the
+    /// threads. They end, and call `ended`, once the filesystem is unmounted and nobody uses it
+    /// any more; nothing else ends them.
+    ///
+    /// Who may use the mount is for the kernel to say (`allow_other`), so fuser is told to let
+    /// everyone pass.
+    ///
+    /// # Errors
+    /// If the kernel speaks a protocol that is too old, or no thread can be started. Then the
+    /// mount is still there, and dead.
+    pub fn start<P: Provider>(
+        adapter: Adapter<P>,
+        fd: OwnedFd,
+        threads: Threads,
+        ended: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let mut config = Config::default();
+        config.n_threads = Some(threads.count);
+        config.clone_fd = threads.own_queues && threads.count > 1;
+        config.acl = SessionACL::All;
+        let session = fuser::Session::from_fd(adapter, fd, SessionACL::All, config)?;
+        thread::Builder::new()
+            .name("fuse".to_owned())
+            .spawn(move || ended(session.run()))?;
+        Ok(Self(()))
+    }
+}

@@ -1,0 +1,123 @@
+//! What a mount is to be. May import: git's addresses, origin, device, fuse, names; serde.
+//!
+//! Always holds: a plan may carry credentials (in the source's URL), so it goes through a pipe,
+//! never onto a command line or into a log; it has no `Debug`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    device::Access,
+    names::{AnyPath, DirFields},
+};
+use crate::{fuse::Xattrs, origin::RefWant};
+
+/// All that `bonsai mount` was told, with nothing left to look up in the caller's folder.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// The repository: an absolute path, or a URL as it was typed.
+    pub source: AnyPath,
+    /// `--ref`.
+    pub reference: Option<String>,
+    /// The mount point, an absolute path.
+    pub dir: AnyPath,
+    /// The folder for what is fetched, an absolute path.
+    pub cache_dir: AnyPath,
+    /// Bytes of objects to keep in memory.
+    pub memory: usize,
+    /// Whether other users may use it.
+    pub allow_other: bool,
+    /// Whether extended attributes can be read.
+    pub xattrs: bool,
+    /// The log file, an absolute path, if the user named one.
+    pub log: Option<AnyPath>,
+}
+
+impl Plan {
+    /// What is to be shown of the repository.
+    pub fn want(&self) -> RefWant {
+        match &self.reference {
+            None => RefWant::Head,
+            Some(name) => RefWant::Named(name.clone()),
+        }
+    }
+
+    /// Who may use the mount.
+    pub fn access(&self) -> Access {
+        if self.allow_other {
+            Access::Everyone
+        } else {
+            Access::Owner
+        }
+    }
+
+    /// Whether extended attributes can be read.
+    pub fn xattr_policy(&self) -> Xattrs {
+        if self.xattrs { Xattrs::On } else { Xattrs::Off }
+    }
+}
+
+/// A mount that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The repository, without credentials.
+    pub source: String,
+    /// The mount point.
+    #[serde(flatten)]
+    pub dir: DirFields,
+    /// The full name of the ref, if there is one.
+    pub ref_name: Option<String>,
+    /// The commit's id.
+    pub commit: String,
+    /// True if the origin could not be reached, and the cache's last word is shown.
+    pub offline: bool,
+}
+
+/// How others name a ref: `main` for `refs/heads/main`, and `detached` without one.
+pub fn short_ref(name: Option<&str>) -> &str {
+    let Some(name) = name else { return "detached" };
+    ["refs/heads/", "refs/tags/", "refs/remotes/"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+
+    use super::*;
+
+    #[test]
+    fn refs_are_shortened_as_git_does() {
+        assert_eq!(short_ref(None), "detached");
+        assert_eq!(short_ref(Some("refs/heads/a/b")), "a/b");
+        assert_eq!(short_ref(Some("refs/tags/v1")), "v1");
+        assert_eq!(short_ref(Some("refs/remotes/origin/x")), "origin/x");
+        assert_eq!(short_ref(Some("refs/pull/1/head")), "refs/pull/1/head");
+        assert_eq!(short_ref(Some("HEAD")), "HEAD");
+    }
+
+    #[test]
+    fn a_plan_comes_through_a_pipe_whole() {
+        let any = |bytes: &[u8]| AnyPath(OsString::from_vec(bytes.to_vec()).into());
+        let plan = Plan {
+            source: any(b"/src/\xff\n"),
+            reference: Some("main".to_owned()),
+            dir: any(b"/mnt/\xfe"),
+            cache_dir: any(b"/c"),
+            memory: 7,
+            allow_other: true,
+            xattrs: false,
+            log: Some(any(b"/\xfd")),
+        };
+        let line = serde_json::to_string(&plan).expect("plain data");
+        assert!(!line.contains('\n'), "{line}");
+        let back: Plan = serde_json::from_str(&line).expect("the same again");
+        assert_eq!(back.source, plan.source);
+        assert_eq!(back.dir, plan.dir);
+        assert_eq!(back.log, plan.log);
+        assert_eq!(back.want(), RefWant::Named("main".to_owned()));
+        assert_eq!(back.access(), Access::Everyone);
+        assert_eq!(back.xattr_policy(), Xattrs::Off);
+    }
+}

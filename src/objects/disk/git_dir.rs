@@ -1,0 +1,214 @@
+//! The repository around the objects: its configuration, what refs meant last time, which commits
+//! have all their trees.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use bonsaifs_core::rt::SharedRuntime;
+use serde::{Deserialize, Serialize};
+
+use super::DiskTier;
+use crate::{
+    git::{
+        oid::{HashKind, ObjectKind, Oid, object_id},
+        refname,
+    },
+    seams::disk::Folder,
+};
+
+/// What a ref meant when its origin was last asked, for a mount without a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The full ref name, if it was one.
+    pub name: Option<String>,
+    /// The object it pointed to.
+    pub target: Oid,
+    /// The commit behind it.
+    pub commit: Oid,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RememberedFile {
+    want: String,
+    name: Option<String>,
+    target: String,
+    commit: String,
+}
+
+/// The object format that the repository in `folder` was made for.
+pub(super) fn object_format(folder: &Folder) -> Option<HashKind> {
+    let config = folder.disk.read(&folder.path.join("config")).ok()?;
+    let sha256 = config.windows(6).any(|word| word == b"sha256");
+    Some(if sha256 {
+        HashKind::Sha256
+    } else {
+        HashKind::Sha1
+    })
+}
+
+/// Makes the repository, or completes one whose making was cut short.
+pub(super) fn create(
+    runtime: &SharedRuntime,
+    folder: &Folder,
+    hash: HashKind,
+    url: &str,
+) -> io::Result<()> {
+    let Folder { disk, path } = folder;
+    for sub in [
+        "objects/pack",
+        "objects/info",
+        "refs/heads",
+        "refs/tags",
+        "bonsai/large",
+        "bonsai/refs",
+        "bonsai/complete",
+    ] {
+        disk.create_dir_all(&path.join(sub))?;
+    }
+    let temp = || path.join(format!("tmp_bonsai_{:016x}", runtime.random()));
+    if disk.open(&path.join("HEAD")).is_err() {
+        disk.write_whole(&path.join("HEAD"), &temp(), b"ref: refs/heads/main\n")?;
+    }
+    // The configuration comes last: it is what says that there is a repository.
+    if disk.open(&path.join("config")).is_err() {
+        let format = match hash {
+            HashKind::Sha256 => "\tobjectFormat = sha256\n",
+            _ => "",
+        };
+        let config = format!(
+            "[core]\n\trepositoryFormatVersion = 1\n\tbare = true\n\
+             [extensions]\n\tpartialClone = origin\n{format}\
+             [remote \"origin\"]\n\turl = {}\n\tpromisor = true\n\tpartialCloneFilter = blob:none\n\
+             [gc]\n\tauto = 0\n",
+            quoted(url)
+        );
+        disk.write_whole(&path.join("config"), &temp(), config.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Whether `name`, which came from a server, is a ref's and nothing else's in the folder.
+fn is_ref(name: &str) -> bool {
+    name.starts_with("refs/") && refname::is_valid(name)
+}
+
+/// A value as git-config(1) wants it quoted.
+fn quoted(value: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in value.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            _ => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+impl DiskTier {
+    /// Keeps what `want` meant, also under the full name it turned out to have, and sets git's own
+    /// refs so that `git` sees the objects as reachable. An empty `want` is the remote's HEAD.
+    pub fn remember(&self, want: &str, what: &Remembered) -> io::Result<()> {
+        self.keep_meaning(want, what)?;
+        let Some(name) = what.name.as_deref().filter(|name| is_ref(name)) else {
+            return Ok(());
+        };
+        if name != want {
+            self.keep_meaning(name, what)?;
+        }
+        if let Err(error) = self.set_ref(name, &what.target, want.is_empty()) {
+            // Only for git's eyes: a name may stand where another needs a folder.
+            tracing::debug!(name, %error, "the cache's ref could not be set");
+        }
+        Ok(())
+    }
+
+    fn keep_meaning(&self, want: &str, what: &Remembered) -> io::Result<()> {
+        let file = RememberedFile {
+            want: want.to_owned(),
+            name: what.name.clone(),
+            target: what.target.to_string(),
+            commit: what.commit.to_string(),
+        };
+        let raw = serde_json::to_vec(&file).map_err(io::Error::other)?;
+        let temp = self.temp(&self.dir.join("bonsai/refs"));
+        self.disk
+            .write_whole(&self.remembered_path(want), &temp, &raw)
+    }
+
+    fn set_ref(&self, name: &str, target: &Oid, is_head: bool) -> io::Result<()> {
+        let path = self.dir.join(name);
+        self.disk
+            .create_dir_all(path.parent().unwrap_or(&self.dir))?;
+        let temp = || self.temp(&self.dir);
+        self.disk
+            .write_whole(&path, &temp(), format!("{target}\n").as_bytes())?;
+        if is_head && name.starts_with("refs/heads/") {
+            let head = format!("ref: {name}\n");
+            self.disk
+                .write_whole(&self.dir.join("HEAD"), &temp(), head.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// What `want` meant when it was last remembered, or the first ref that git would take it for.
+    pub fn remembered(&self, want: &str) -> Option<Remembered> {
+        let names = refname::candidates(want);
+        std::iter::once(want)
+            .chain(names.iter().map(String::as_str))
+            .find_map(|name| self.meaning(name))
+    }
+
+    fn meaning(&self, want: &str) -> Option<Remembered> {
+        let raw = self.disk.read(&self.remembered_path(want)).ok()?;
+        let file: RememberedFile = serde_json::from_slice(&raw).ok()?;
+        if file.want != want {
+            return None;
+        }
+        Some(Remembered {
+            name: file.name,
+            target: refname::parse_oid(&file.target)?,
+            commit: refname::parse_oid(&file.commit)?,
+        })
+    }
+
+    fn remembered_path(&self, want: &str) -> PathBuf {
+        let id = object_id(self.hash, ObjectKind::Blob, want.as_bytes());
+        let id = id.map_or_else(|| "unnamed".to_owned(), |id| id.to_string());
+        self.dir.join("bonsai/refs").join(id)
+    }
+
+    /// Notes that `commit` and all its trees are here, and that its history ends there
+    /// (gitformat `shallow`), which git wants to know.
+    pub fn mark_complete(&self, commit: &Oid) -> io::Result<()> {
+        let folder = self.dir.join("bonsai/complete");
+        self.disk
+            .write_whole(&folder.join(commit.to_string()), &self.temp(&folder), b"")?;
+        let shallow = self.dir.join("shallow");
+        let mut lines = self.disk.read(&shallow).unwrap_or_default();
+        let line = format!("{commit}\n");
+        if !lines
+            .windows(line.len())
+            .any(|window| window == line.as_bytes())
+        {
+            lines.extend(line.as_bytes());
+            self.disk
+                .write_whole(&shallow, &self.temp(&self.dir), &lines)?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`DiskTier::mark_complete`] was called for `commit`, by any process.
+    pub fn is_complete(&self, commit: &Oid) -> bool {
+        self.disk.open(&self.complete_path(commit)).is_ok()
+    }
+
+    fn complete_path(&self, commit: &Oid) -> PathBuf {
+        Path::new(&self.dir)
+            .join("bonsai/complete")
+            .join(commit.to_string())
+    }
+}

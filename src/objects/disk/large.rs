@@ -1,0 +1,281 @@
+//! Large blobs as plain files, so that any part of them can be read without the rest.
+//!
+//! Beside each file lies a list of checksums, one for every [`BLOCK`] bytes, made while the blob
+//! was hashed. A read checks the blocks that it touches, so a flipped bit is found without
+//! hashing gigabytes again.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{super::tuning::BLOCK, DiskTier, packs::Pack};
+use crate::{
+    git::{
+        loose::LooseStream,
+        oid::{ObjectHasher, ObjectKind, Oid},
+        pack::Limits,
+    },
+    seams::disk::{Disk, DiskFile},
+};
+
+/// A verified large blob on disk.
+pub struct LargeFile {
+    file: Arc<dyn DiskFile>,
+    size: u64,
+    sums: Box<[u32]>,
+}
+
+/// Takes a large blob in pieces; only the one whose id is right becomes visible.
+pub struct LargeWriter {
+    disk: Arc<dyn Disk>,
+    oid: Oid,
+    size: u64,
+    hasher: ObjectHasher,
+    /// Where the blob goes, and its checksums; first under the names `temp`.
+    paths: Paths,
+    temp: Paths,
+    file: Arc<dyn DiskFile>,
+    sums: Vec<u32>,
+    block: crc32fast::Hasher,
+    written: u64,
+    done: bool,
+}
+
+/// Where a large blob and its checksums lie.
+struct Paths {
+    data: PathBuf,
+    sums: PathBuf,
+}
+
+impl LargeFile {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of memory it holds.
+    pub fn weight(&self) -> usize {
+        self.sums.len() * size_of::<u32>()
+    }
+
+    /// Up to `len` bytes from `offset`, fewer only at the end.
+    ///
+    /// # Errors
+    /// `InvalidData` if what is on disk is not what was verified; any other error is the disk's.
+    pub fn read(&self, offset: u64, len: u32) -> io::Result<Bytes> {
+        let end = self.size.min(offset.saturating_add(u64::from(len)));
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        let first = offset / BLOCK as u64;
+        let start = first * BLOCK as u64;
+        let stop = end.next_multiple_of(BLOCK as u64).min(self.size);
+        let mut data = vec![0; (stop - start) as usize];
+        read_exact(&*self.file, start, &mut data)?;
+        for (index, block) in data.chunks(BLOCK).enumerate() {
+            if crc32fast::hash(block) != self.sums[first as usize + index] {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "bytes {} and on are damaged",
+                        start + (index * BLOCK) as u64
+                    ),
+                ));
+            }
+        }
+        Ok(Bytes::from(data).slice((offset - start) as usize..(end - start) as usize))
+    }
+}
+
+impl LargeWriter {
+    /// Begins the blob `oid` of `size` bytes.
+    pub fn new(tier: &DiskTier, oid: Oid, size: u64) -> io::Result<Self> {
+        let folder = tier.large_dir();
+        let temp = Paths {
+            data: tier.temp(&folder),
+            sums: tier.temp(&folder),
+        };
+        Ok(Self {
+            file: tier.disk.create_new(&temp.data)?,
+            hasher: ObjectHasher::new(tier.hash, ObjectKind::Blob, size),
+            disk: tier.disk.clone(),
+            paths: tier.large_paths(&oid),
+            oid,
+            size,
+            temp,
+            sums: Vec::with_capacity(usize::try_from(size).unwrap_or(0) / BLOCK + 1),
+            block: crc32fast::Hasher::new(),
+            written: 0,
+            done: false,
+        })
+    }
+
+    /// Takes the next piece.
+    pub fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
+        self.hasher.update(data);
+        self.file.write_all_at(self.written, data)?;
+        while !data.is_empty() {
+            let room = BLOCK - (self.written % BLOCK as u64) as usize;
+            let (piece, rest) = data.split_at(room.min(data.len()));
+            self.block.update(piece);
+            self.written += piece.len() as u64;
+            if piece.len() == room {
+                self.end_block();
+            }
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Whether all bytes came.
+    pub fn is_full(&self) -> bool {
+        self.written >= self.size
+    }
+
+    fn end_block(&mut self) {
+        let block = std::mem::replace(&mut self.block, crc32fast::Hasher::new());
+        self.sums.push(block.finalize());
+    }
+
+    /// Ends it. `Ok(None)` if what came is not the object that `oid` names.
+    pub fn finish(mut self) -> io::Result<Option<LargeFile>> {
+        if self.written != self.size || self.hasher.clone().finish() != Some(self.oid) {
+            return Ok(None);
+        }
+        if !self.written.is_multiple_of(BLOCK as u64) {
+            self.end_block();
+        }
+        let sums = std::mem::take(&mut self.sums);
+        let encoded = encode_sums(self.size, &sums);
+        self.disk
+            .write_whole(&self.paths.sums, &self.temp.sums, &encoded)?;
+        self.disk.rename(&self.temp.data, &self.paths.data)?;
+        self.done = true;
+        Ok(Some(LargeFile {
+            file: self.file.clone(),
+            size: self.size,
+            sums: sums.into(),
+        }))
+    }
+}
+
+impl Drop for LargeWriter {
+    fn drop(&mut self) {
+        if !self.done {
+            // A leftover is only a waste of space, and is removed at a later start.
+            let _ = self.disk.remove_file(&self.temp.data);
+        }
+    }
+}
+
+impl DiskTier {
+    /// The plain file of a large blob, if there is one whose list of checksums is whole.
+    pub(super) fn open_large(&self, oid: &Oid) -> Option<LargeFile> {
+        let paths = self.large_paths(oid);
+        let file = self.disk.open(&paths.data).ok()?;
+        let (size, sums) = self
+            .disk
+            .read(&paths.sums)
+            .ok()
+            .and_then(|raw| decode_sums(&raw))?;
+        (file.len().ok()? == size).then_some(LargeFile { file, size, sums })
+    }
+
+    /// Removes the plain file of a large blob that was found damaged.
+    pub fn drop_large(&self, oid: &Oid) {
+        let paths = self.large_paths(oid);
+        tracing::warn!(object = %oid, "a damaged large file in the cache is dropped");
+        // What can't be removed is found damaged again, which is harmless.
+        let _ = self.disk.remove_file(&paths.data);
+        let _ = self.disk.remove_file(&paths.sums);
+    }
+
+    /// Unpacks a large blob from a pack into its plain file. `None` if the pack's copy is damaged
+    /// or the disk is full.
+    pub(super) fn large_from_pack(&self, pack: &Pack, oid: &Oid, size: u64) -> Option<LargeFile> {
+        let mut writer = LargeWriter::new(self, *oid, size).ok()?;
+        if pack
+            .stream(oid, self.hash, &mut |data| writer.write(data))
+            .is_none()
+        {
+            // A delta, or damaged: the first is rare for a blob of this size.
+            let (_, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
+            writer = LargeWriter::new(self, *oid, size).ok()?;
+            writer.write(&data).ok()?;
+        }
+        writer.finish().ok().flatten()
+    }
+
+    /// Unpacks a large loose blob into its plain file.
+    pub(super) fn large_from_loose(&self, oid: &Oid, size: u64) -> Option<LargeFile> {
+        let file = self.disk.open(&self.loose_path(oid)).ok()?;
+        let mut writer = LargeWriter::new(self, *oid, size).ok()?;
+        let mut stream = LooseStream::new();
+        let mut buf = vec![0; BLOCK];
+        let mut at = 0;
+        loop {
+            let len = file.read_at(at, &mut buf).ok()?;
+            if len == 0 {
+                break;
+            }
+            at += len as u64;
+            stream
+                .feed(&buf[..len], &mut |data| writer.write(data))
+                .ok()?;
+        }
+        stream.finish().ok()?;
+        writer.finish().ok().flatten()
+    }
+
+    fn large_paths(&self, oid: &Oid) -> Paths {
+        let folder = self.large_dir();
+        Paths {
+            data: folder.join(oid.to_string()),
+            sums: folder.join(format!("{oid}.sums")),
+        }
+    }
+}
+
+/// The blob's size, a checksum a block, and a checksum of all that, little-endian.
+fn encode_sums(size: u64, sums: &[u32]) -> Vec<u8> {
+    let mut raw = size.to_le_bytes().to_vec();
+    raw.extend(sums.iter().flat_map(|sum| sum.to_le_bytes()));
+    let own = crc32fast::hash(&raw);
+    raw.extend(own.to_le_bytes());
+    raw
+}
+
+fn decode_sums(raw: &[u8]) -> Option<(u64, Box<[u32]>)> {
+    let (body, own) = raw.split_last_chunk::<4>()?;
+    if crc32fast::hash(body) != u32::from_le_bytes(*own) {
+        return None;
+    }
+    let (size, sums) = body.split_first_chunk::<8>()?;
+    let size = u64::from_le_bytes(*size);
+    let (words, rest) = sums.as_chunks::<4>();
+    let whole = rest.is_empty() && words.len() as u64 == size.div_ceil(BLOCK as u64);
+    whole.then(|| {
+        (
+            size,
+            words.iter().map(|word| u32::from_le_bytes(*word)).collect(),
+        )
+    })
+}
+
+fn read_exact(file: &dyn DiskFile, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+    while !buf.is_empty() {
+        match file.read_at(offset, buf)? {
+            0 => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the file is cut short",
+                ));
+            }
+            n => {
+                offset += n as u64;
+                buf = &mut buf[n..];
+            }
+        }
+    }
+    Ok(())
+}

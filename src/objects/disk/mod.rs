@@ -1,0 +1,222 @@
+//! The disk tier: a bare Git repository in the cache folder that `git` itself can read.
+//!
+//! May import: seams, git. Blocking: call it from `Runtime::spawn_blocking`.
+//!
+//! Always holds:
+//! - Nothing becomes visible under its final name before it is whole: every file is written beside
+//!   its place and renamed. A pack's index comes last, since readers look for indexes.
+//! - Whatever is handed out was hashed, and matches the object id asked for; what does not match
+//!   is set aside, and the next source is tried.
+//! - Several processes may share it: names of temporary files are unique, final names are content
+//!   addressed, and nothing is ever changed in place.
+//!
+//! Packs and their indexes are synced before they are renamed. Loose objects and large files are
+//! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
+
+mod git_dir;
+mod install;
+mod large;
+mod loose;
+mod packs;
+mod spool;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bonsaifs_core::rt::SharedRuntime;
+
+pub use git_dir::Remembered;
+pub use large::{LargeFile, LargeWriter};
+pub use spool::Spool;
+
+use self::packs::Packs;
+use super::content::Content;
+use crate::{
+    git::{
+        oid::{HashKind, ObjectKind, Oid, object_id},
+        pack::Limits,
+    },
+    seams::disk::{Disk, Folder},
+};
+
+pub use super::tuning::LARGE;
+
+/// A bare Git repository in the cache folder.
+pub struct DiskTier {
+    disk: Arc<dyn Disk>,
+    runtime: SharedRuntime,
+    dir: PathBuf,
+    hash: HashKind,
+    packs: Mutex<Packs>,
+    names: AtomicU64,
+}
+
+/// What the tier holds, for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// Bytes of packs, indexes, loose objects and large files.
+    pub bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Objects in packs, and loose ones; one that is both counts twice.
+    pub objects: u64,
+}
+
+impl DiskTier {
+    /// The object format of the tier in `folder`, or `None` if there is none yet.
+    pub fn format_of(folder: &Folder) -> Option<HashKind> {
+        git_dir::object_format(folder)
+    }
+
+    /// Opens the tier in `folder`, creating it where needed. `url` is what its configuration names
+    /// as the promisor remote; it must not carry credentials.
+    pub fn open(
+        runtime: SharedRuntime,
+        folder: Folder,
+        hash: HashKind,
+        url: &str,
+    ) -> io::Result<Self> {
+        git_dir::create(&runtime, &folder, hash, url)?;
+        let tier = Self {
+            disk: folder.disk,
+            runtime,
+            dir: folder.path,
+            hash,
+            packs: Mutex::default(),
+            names: AtomicU64::new(0),
+        };
+        tier.remove_leftovers();
+        tier.lock_packs()
+            .refresh(&*tier.disk, &tier.pack_dir(), hash)?;
+        Ok(tier)
+    }
+
+    /// The repository's folder.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The object format.
+    pub fn hash(&self) -> HashKind {
+        self.hash
+    }
+
+    /// The object, verified, or `None` if it is not here, or only in a damaged form.
+    pub fn find(&self, oid: &Oid) -> Option<Content> {
+        self.find_loose(oid)
+            .or_else(|| self.find_packed(oid))
+            .or_else(|| self.open_large(oid).map(Content::large))
+    }
+
+    /// Whether the object is here, in whatever state. Packs that another process added since the
+    /// last miss are not looked at.
+    pub fn has(&self, oid: &Oid) -> bool {
+        self.lock_packs().contains(oid)
+            || self.loose_header(oid).is_some()
+            || self.open_large(oid).is_some()
+    }
+
+    /// Looks for packs that other processes added.
+    pub fn refresh(&self) {
+        if let Err(error) = self
+            .lock_packs()
+            .refresh(&*self.disk, &self.pack_dir(), self.hash)
+        {
+            tracing::warn!(%error, "the cache's packs could not be listed");
+        }
+    }
+
+    /// What is here. Reads every object folder, so it takes some milliseconds.
+    pub fn status(&self) -> DiskStatus {
+        let mut status = DiskStatus::default();
+        {
+            let packs = self.lock_packs();
+            status.packs = packs.len() as u64;
+            status.objects = packs.objects();
+        }
+        for entry in self.disk.read_dir(&self.pack_dir()).unwrap_or_default() {
+            status.bytes += entry.len;
+        }
+        for entry in self.disk.read_dir(&self.large_dir()).unwrap_or_default() {
+            status.bytes += entry.len;
+        }
+        for (_, entry) in self.loose_files() {
+            status.bytes += entry.len;
+            status.objects += 1;
+        }
+        status
+    }
+
+    fn find_packed(&self, oid: &Oid) -> Option<Content> {
+        let content = self.packed(oid, |pack| {
+            let (kind, size) = pack.header(oid, self.hash)?;
+            if Self::is_large(kind, size) {
+                let made = || self.large_from_pack(pack, oid, size);
+                return self.open_large(oid).or_else(made).map(Content::large);
+            }
+            let (kind, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
+            (object_id(self.hash, kind, &data) == Some(*oid))
+                .then_some(Content::Whole { kind, data })
+        });
+        if content.is_none() && self.lock_packs().contains(oid) {
+            tracing::warn!(object = %oid, "a damaged object in the cache's packs is fetched again");
+        }
+        content
+    }
+
+    fn is_large(kind: ObjectKind, size: u64) -> bool {
+        kind == ObjectKind::Blob && size >= LARGE
+    }
+
+    /// Tries `read` on each pack that has `oid`, looking for packs of other processes once if no
+    /// known pack has it.
+    fn packed<T>(&self, oid: &Oid, read: impl Fn(&packs::Pack) -> Option<T>) -> Option<T> {
+        let mut candidates = self.lock_packs().with(oid);
+        if candidates.is_empty() {
+            self.refresh();
+            candidates = self.lock_packs().with(oid);
+        }
+        candidates.iter().find_map(|pack| read(pack))
+    }
+
+    /// A file name in `folder` that nobody else uses. The prefix is the one git gives to its own
+    /// temporary files, so that `git gc` removes what a crash left behind.
+    fn temp(&self, folder: &Path) -> PathBuf {
+        let number = self.names.fetch_add(1, Ordering::Relaxed);
+        folder.join(format!(
+            "tmp_bonsai_{:016x}_{number}",
+            self.runtime.random()
+        ))
+    }
+
+    fn lock_packs(&self) -> std::sync::MutexGuard<'_, Packs> {
+        self.packs
+            .lock()
+            .expect("no code panics while it holds the pack list")
+    }
+
+    fn pack_dir(&self) -> PathBuf {
+        self.dir.join("objects/pack")
+    }
+
+    fn large_dir(&self) -> PathBuf {
+        self.dir.join("bonsai/large")
+    }
+}
+
+/// A disk file as the git room reads packs.
+struct FileAt(Arc<dyn crate::seams::disk::DiskFile>);
+
+impl crate::git::pack::ReadAt for FileAt {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+}

@@ -1,0 +1,126 @@
+//! The packs of an object directory: their indexes in memory, their bytes on disk.
+
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::FileAt;
+use crate::{
+    git::{
+        oid::{HashKind, ObjectKind, Oid},
+        pack::{index::Index, read},
+    },
+    seams::disk::Disk,
+};
+
+/// One pack, open.
+pub(super) struct Pack {
+    file: FileAt,
+    index: Index,
+}
+
+/// All packs that are known, by file name without its ending.
+#[derive(Default)]
+pub(super) struct Packs {
+    known: BTreeMap<String, Arc<Pack>>,
+}
+
+impl Pack {
+    /// Opens `name`.pack and .idx in `folder`.
+    pub fn open(disk: &dyn Disk, folder: &Path, name: &str, hash: HashKind) -> io::Result<Self> {
+        let index = disk.read(&folder.join(format!("{name}.idx")))?;
+        let index = Index::parse(Bytes::from(index), hash).map_err(io::Error::other)?;
+        let file = FileAt(disk.open(&folder.join(format!("{name}.pack")))?);
+        Ok(Self { file, index })
+    }
+
+    /// Kind and size of an object that the index has; `None` if the entry is damaged.
+    pub fn header(&self, oid: &Oid, hash: HashKind) -> Option<(ObjectKind, u64)> {
+        let offset = self.index.find(oid)?;
+        read::object_header(&self.file, offset, hash, &|base| self.index.find(base)).ok()
+    }
+
+    /// The object, not verified; `None` if the entry is damaged.
+    pub fn read(&self, oid: &Oid, hash: HashKind, max: u64) -> Option<(ObjectKind, Bytes)> {
+        let offset = self.index.find(oid)?;
+        read::read_object(&self.file, offset, hash, &|base| self.index.find(base), max).ok()
+    }
+
+    /// Streams an object that is not a delta; `None` if it is one, or is damaged, or `out` fails.
+    pub fn stream(
+        &self,
+        oid: &Oid,
+        hash: HashKind,
+        out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Option<(ObjectKind, u64)> {
+        let offset = self.index.find(oid)?;
+        read::stream_entry(&self.file, offset, hash, out).ok()
+    }
+}
+
+impl Packs {
+    /// Looks for packs that came since the last time, and forgets those that went.
+    pub fn refresh(&mut self, disk: &dyn Disk, folder: &Path, hash: HashKind) -> io::Result<()> {
+        let mut seen = BTreeMap::new();
+        for entry in disk.read_dir(folder)? {
+            let Some(name) = entry
+                .name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".idx"))
+            else {
+                continue;
+            };
+            if !name.starts_with("pack-") {
+                continue;
+            }
+            if let Some(pack) = self.known.remove(name) {
+                seen.insert(name.to_owned(), pack);
+                continue;
+            }
+            match Pack::open(disk, folder, name, hash) {
+                Ok(pack) => {
+                    seen.insert(name.to_owned(), Arc::new(pack));
+                }
+                Err(error) => {
+                    tracing::warn!(pack = name, %error, "a pack of the cache can't be used");
+                }
+            }
+        }
+        self.known = seen;
+        Ok(())
+    }
+
+    /// Forgets the pack `name`, so that the next look opens the file which has that name then.
+    pub fn forget(&mut self, name: &str) {
+        self.known.remove(name);
+    }
+
+    /// The packs whose index has `oid`.
+    pub fn with(&self, oid: &Oid) -> Vec<Arc<Pack>> {
+        self.known
+            .values()
+            .filter(|pack| pack.index.find(oid).is_some())
+            .cloned()
+            .collect()
+    }
+
+    /// Whether any index has `oid`.
+    pub fn contains(&self, oid: &Oid) -> bool {
+        self.known
+            .values()
+            .any(|pack| pack.index.find(oid).is_some())
+    }
+
+    /// Packs known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Objects in them.
+    pub fn objects(&self) -> u64 {
+        self.known
+            .values()
+            .map(|pack| pack.index.len() as u64)
+            .sum()
+    }
+}

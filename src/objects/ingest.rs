@@ -1,0 +1,298 @@
+//! One fetch's stream, on its way in: verified, published at once, and kept on disk.
+
+use std::{io, sync::Arc};
+
+use bonsaifs_core::rt::run_blocking;
+use bytes::Bytes;
+
+use super::{
+    bulk::BulkProgress,
+    content::Content,
+    disk::{DiskTier, LARGE, LargeWriter, Spool},
+    store::Inner,
+};
+use crate::{
+    git::{
+        oid::{ObjectKind, Oid, object_id},
+        pack::{Decoded, Limits, PackError, PackSummary, StreamDecoder, index::IndexEntry},
+    },
+    origin::{FetchSink, OriginError},
+};
+
+/// A pack of blobs with so few objects is stored as loose ones: a pack is three files.
+const LOOSE: usize = 16;
+
+/// Takes what an origin sends. See the module's header.
+pub(super) struct Ingest {
+    inner: Arc<Inner>,
+    progress: Option<Arc<BulkProgress>>,
+    spool: Spool,
+    decoder: StreamDecoder,
+    found: Found,
+    large: Option<Incoming>,
+}
+
+/// What was decoded so far.
+#[derive(Default)]
+struct Found {
+    entries: Vec<IndexEntry>,
+    /// The first few blobs, in case it stays at so few.
+    small: Vec<(Oid, Bytes)>,
+    large: Vec<Oid>,
+}
+
+/// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
+struct Incoming {
+    oid: Oid,
+    writer: LargeWriter,
+}
+
+impl Ingest {
+    /// For one fetch. `progress` is there for the download of a whole commit.
+    pub fn new(inner: Arc<Inner>, progress: Option<Arc<BulkProgress>>) -> Self {
+        let limits = Limits {
+            large: LARGE,
+            ..Limits::default()
+        };
+        // A local source's objects are on a disk already.
+        let disk = inner.disk.clone().filter(|_| !inner.origin.is_local());
+        Self {
+            decoder: StreamDecoder::new(inner.hash, limits),
+            spool: Spool::new(disk),
+            found: Found::default(),
+            large: None,
+            progress,
+            inner,
+        }
+    }
+
+    /// Ends the fetch, which ended with `result`: what came is kept, also of a pack that was cut
+    /// short. Returns when all that was asked for can be read; the disk may still be at work.
+    pub async fn finish(mut self, result: Result<(), OriginError>) -> Result<(), OriginError> {
+        if self.spool.is_empty() {
+            return result;
+        }
+        let (result, summary) = match result {
+            Ok(()) => match self.end_of_pack() {
+                Ok(summary) => (Ok(()), Some(summary)),
+                Err(error) => (Err(error), None),
+            },
+            Err(error) => (Err(error), None),
+        };
+        let awaited = !self.found.large.is_empty();
+        let inner = self.inner.clone();
+        let job = inner.background.begin();
+        let keep = move || {
+            let kept = self.keep(summary);
+            drop(job);
+            kept
+        };
+        if !awaited {
+            let keep = move || {
+                if let Err(error) = keep() {
+                    tracing::warn!(%error, "the cache folder takes no more; going on without it");
+                }
+            };
+            inner.runtime.spawn_blocking("keep pack", Box::new(keep));
+            return result;
+        }
+        // A large blob can be read when it stands as a file, not sooner.
+        match run_blocking(&*inner.runtime, "keep pack", keep).await {
+            Some(Err(error)) => result.and(Err(OriginError::Disk {
+                what: "keeping a large file in the cache folder".to_owned(),
+                reason: error.to_string(),
+            })),
+            _ => result,
+        }
+    }
+
+    fn end_of_pack(&mut self) -> Result<PackSummary, OriginError> {
+        let Self {
+            decoder,
+            spool,
+            found,
+            inner,
+            progress,
+            ..
+        } = self;
+        decoder
+            .finish(spool, &mut |decoded| {
+                found.take(inner, progress.as_deref(), decoded)
+            })
+            .map_err(|error| corrupt(inner, &error))
+    }
+
+    /// Puts what came into the disk tier. Blocking. A disk that fails costs the copy, and the large
+    /// blobs, which can be nowhere else.
+    fn keep(self, summary: Option<PackSummary>) -> io::Result<()> {
+        let Self {
+            inner,
+            spool,
+            decoder,
+            mut found,
+            ..
+        } = self;
+        let Some(disk) = inner.disk.clone() else {
+            return match found.large.is_empty() {
+                true => Ok(()),
+                false => Err(io::Error::other("there is no cache folder")),
+            };
+        };
+        if let Some(reason) = spool.failed() {
+            return Err(io::Error::other(reason.to_owned()));
+        }
+        match summary {
+            Some(_) if found.is_small() => found
+                .small
+                .iter()
+                .try_for_each(|(oid, data)| disk.put_loose(oid, ObjectKind::Blob, data))?,
+            Some(summary) => disk.install_pack(spool, &mut found.entries, &summary.checksum)?,
+            None => keep_torn(&disk, spool, &decoder, &mut found.entries)?,
+        }
+        for oid in &found.large {
+            if let Some(content) = disk.find(oid) {
+                inner.publish(*oid, content);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the whole objects at the beginning of a pack that was cut short.
+fn keep_torn(
+    disk: &DiskTier,
+    spool: Spool,
+    decoder: &StreamDecoder,
+    entries: &mut Vec<IndexEntry>,
+) -> io::Result<()> {
+    let (count, end) = decoder.complete_prefix();
+    entries.retain(|entry| entry.offset < end);
+    // Deltas whose base had not come yet have no id; a pack with such an entry has no index.
+    if count == 0 || entries.len() != count as usize {
+        return Ok(());
+    }
+    disk.install_torn(spool, entries, count, end)
+}
+
+impl Found {
+    fn take(&mut self, inner: &Arc<Inner>, progress: Option<&BulkProgress>, decoded: Decoded) {
+        let Decoded {
+            oid,
+            kind,
+            offset,
+            crc32,
+            data,
+            ..
+        } = decoded;
+        self.entries.push(IndexEntry { oid, crc32, offset });
+        if let Some(progress) = progress {
+            progress.object();
+            if kind == ObjectKind::Blob {
+                inner.hydrator.saw_blob_in_bulk();
+            }
+        }
+        match data {
+            Some(data) => {
+                if kind == ObjectKind::Blob && self.small.len() <= LOOSE {
+                    self.small.push((oid, data.clone()));
+                }
+                inner.publish(oid, Content::Whole { kind, data });
+            }
+            None => self.large.push(oid),
+        }
+    }
+
+    /// Only blobs, and few: better loose.
+    fn is_small(&self) -> bool {
+        self.small.len() <= LOOSE && self.small.len() == self.entries.len()
+    }
+}
+
+impl FetchSink for Ingest {
+    fn pack_data(&mut self, data: Bytes) -> Result<(), OriginError> {
+        let Self {
+            decoder,
+            spool,
+            found,
+            inner,
+            progress,
+            ..
+        } = self;
+        if let Some(progress) = progress {
+            progress.bytes(data.len() as u64);
+            if let Some(objects) = decoder.objects() {
+                progress.total(u64::from(objects));
+            }
+        }
+        spool.append(&data).map_err(|error| OriginError::Disk {
+            what: "keeping a pack".to_owned(),
+            reason: error.to_string(),
+        })?;
+        decoder
+            .push(&data, spool, &mut |decoded| {
+                found.take(inner, progress.as_deref(), decoded)
+            })
+            .map_err(|error| corrupt(inner, &error))
+    }
+
+    fn object(&mut self, oid: Oid, kind: ObjectKind, data: Bytes) -> Result<(), OriginError> {
+        if object_id(self.inner.hash, kind, &data) != Some(oid) {
+            return Err(self.inner.not_its_id(&oid));
+        }
+        self.inner.publish(oid, Content::Whole { kind, data });
+        Ok(())
+    }
+
+    fn large_start(&mut self, oid: Oid, size: u64) -> Result<(), OriginError> {
+        let Some(disk) = &self.inner.disk else {
+            return Err(disk_error(
+                &oid,
+                &io::Error::other("there is no cache folder"),
+            ));
+        };
+        let writer = LargeWriter::new(disk, oid, size).map_err(|error| disk_error(&oid, &error))?;
+        self.large = Some(Incoming { oid, writer });
+        Ok(())
+    }
+
+    fn large_data(&mut self, data: Bytes) -> Result<(), OriginError> {
+        let incoming = self
+            .large
+            .as_mut()
+            .expect("an origin begins a large blob before its data");
+        let oid = incoming.oid;
+        incoming
+            .writer
+            .write(&data)
+            .map_err(|error| disk_error(&oid, &error))?;
+        if !incoming.writer.is_full() {
+            return Ok(());
+        }
+        let Incoming { writer, .. } = self.large.take().expect("it was there a moment ago");
+        match writer.finish().map_err(|error| disk_error(&oid, &error))? {
+            Some(file) => {
+                self.inner.publish(oid, Content::Large(Arc::new(file)));
+                Ok(())
+            }
+            None => Err(self.inner.not_its_id(&oid)),
+        }
+    }
+
+    fn progress(&mut self, line: &str) {
+        tracing::trace!(line, "the server says");
+    }
+}
+
+fn corrupt(inner: &Inner, error: &PackError) -> OriginError {
+    OriginError::Corrupt {
+        source_name: inner.origin.describe(),
+        reason: error.to_string(),
+    }
+}
+
+fn disk_error(oid: &Oid, error: &io::Error) -> OriginError {
+    OriginError::Disk {
+        what: format!("writing the large file {oid} into the cache folder"),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,22 @@
+//! Sizes at which the disk tier changes its ways. May import: nothing.
+//!
+//! The simulation (feature `sim`) has them a thousand times smaller, so that its small repositories go
+//! every way there is; nothing else differs.
+
+/// One of two numbers.
+const fn choose(real: u64, simulated: u64) -> u64 {
+    if cfg!(feature = "sim") {
+        simulated
+    } else {
+        real
+    }
+}
+
+/// Blobs of this many bytes and more are never held whole in memory: they live as plain files.
+pub const LARGE: u64 = choose(8 << 20, 4 << 10);
+
+/// Bytes of a large file that one checksum covers.
+pub(super) const BLOCK: usize = choose(64 << 10, 512) as usize;
+
+/// Bytes of an incoming pack that are kept in memory before a file is begun.
+pub(super) const SPILL: usize = choose(1 << 20, 2 << 10) as usize;

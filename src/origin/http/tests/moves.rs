@@ -1,0 +1,97 @@
+//! Repositories that are elsewhere: redirects, before and after the origin was opened.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::*;
+
+#[tokio::test]
+async fn redirects_are_followed_by_the_get_and_the_post_goes_where_they_lead() {
+    let world = World::new(|seen| {
+        let moved = |to: &str| Answer::status(301, &[("location", to)]);
+        match seen.line().as_str() {
+            line if line == format!("ls-refs {POST}") => moved("https://git.example/elsewhere"),
+            line if line == format!("GET {GET}") => {
+                moved("/team/renamed.git/info/refs?service=git-upload-pack")
+            }
+            "GET https://git.example/team/renamed.git/info/refs?service=git-upload-pack" => {
+                moved("https://other.example/repo/info/refs?service=git-upload-pack")
+            }
+            line if line.contains("https://other.example/repo/") => usual(seen),
+            line => panic!("{line}"),
+        }
+    });
+    let origin = world.origin(REPO).await;
+    let resolved = origin.resolve(&RefWant::Head).await.expect("found");
+    assert_eq!(resolved, main_branch());
+    let asked = world.asked();
+    assert_eq!(asked.len(), 5, "{asked:#?}");
+    assert_eq!(
+        asked[4],
+        "ls-refs https://other.example/repo/git-upload-pack"
+    );
+    // From then on nothing goes the long way.
+    origin.resolve(&RefWant::Head).await.expect("found");
+    assert_eq!(
+        world.asked(),
+        ["ls-refs https://other.example/repo/git-upload-pack"]
+    );
+    assert_eq!(origin.describe(), REPO);
+}
+
+#[tokio::test]
+async fn redirects_without_end_or_aim() {
+    let world = World::new(|seen| match seen.command() {
+        None => Answer::status(302, &[("location", GET)]),
+        Some(_) => Answer::status(302, &[("location", POST)]),
+    });
+    let error = head_of(&world).await.expect_err("round and round");
+    assert!(matches!(error, OriginError::NotGit { .. }), "{error:?}");
+    assert!(world.asked().len() <= 22);
+
+    let world = World::new(|_| Answer::status(302, &[]));
+    let error = head_of(&world).await.expect_err("nowhere");
+    assert!(matches!(error, OriginError::NotGit { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_repository_that_moves_while_it_is_open_is_found_again() {
+    let moved = Arc::new(AtomicBool::new(false));
+    let has_moved = Arc::clone(&moved);
+    let world = World::new(move |seen| {
+        let at_new_place = seen.request.url.path().contains("renamed");
+        match (has_moved.load(Ordering::Relaxed), seen.command()) {
+            (moved, _) if moved == at_new_place => usual(seen),
+            (_, None) => Answer::status(
+                301,
+                &[("location", "/renamed/info/refs?service=git-upload-pack")],
+            ),
+            (_, Some(_)) => Answer::status(404, &[]),
+        }
+    });
+    let origin = world.origin(REPO).await;
+    origin.resolve(&RefWant::Head).await.expect("found");
+    world.runtime.run_tasks().await;
+    moved.store(true, Ordering::Relaxed);
+    let resolved = origin.resolve(&RefWant::Head).await;
+    assert_eq!(resolved.expect("found again"), main_branch());
+}
+
+#[tokio::test]
+async fn a_repository_that_has_moved_on_a_known_host_is_found() {
+    let world = World::new(|seen| match seen.command() {
+        _ if seen.request.url.path().contains("renamed") => usual(seen),
+        None => Answer::status(
+            301,
+            &[("location", "/renamed/info/refs?service=git-upload-pack")],
+        ),
+        Some(_) => Answer::status(404, &[]),
+    });
+    let origin = world.origin("https://git.example/renamed").await;
+    origin.resolve(&RefWant::Head).await.expect("found");
+    world.runtime.run_tasks().await;
+    // The host is known by now, but this repository is not where it was.
+    assert_eq!(head_of(&world).await.expect("found"), main_branch());
+}

@@ -1,0 +1,18 @@
+//! One commit of a repository as a filesystem tree.
+//!
+//! May import: objects, origin, git, seams, bonsaifs-core.
+//!
+//! Always holds: what is shown is the tree of exactly one commit, less the entries that no honest
+//! tree has; a name that is in the tree never becomes "no such file" because something failed.
+
+mod error;
+mod hosts;
+mod open;
+mod provider;
+mod status;
+mod tree;
+
+pub use error::RepoError;
+pub use open::{OpenOptions, Progress, open};
+pub use provider::{Node, RepoFs};
+pub use status::{DiskStatus, ErrorStatus, MemoryStatus, NodeInfo, OriginStatus, RepoStatus};

@@ -1,0 +1,403 @@
+//! [`RepoFs`]: `bonsaifs_core::fs::Provider` over one commit.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bonsaifs_core::{
+    cache::flight::SingleFlight,
+    fs::{Attr, FsError, FsErrorKind, FsResult, Kind, Listing, ListingBuilder, Provider, StatFs},
+    rt::{SharedRuntime, run_blocking},
+};
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+
+use super::{
+    open::Pinned,
+    tree::{self, Listed},
+};
+use crate::{
+    git::{
+        oid::{ObjectKind, Oid},
+        tree::EntryMode,
+    },
+    objects::{Content, ObjectError, ObjectStore, disk::LargeFile},
+    origin::{OriginError, Resolved},
+    seams::http::HttpError,
+};
+
+/// The longest symlink target that Linux can hand out (`PATH_MAX` less the NUL).
+const MAX_TARGET: usize = 4095;
+/// Of trees with more bytes (some 20,000 entries) sizes are looked up when they are asked for, not
+/// when the tree is listed, so that listing stays quick.
+const EAGER_TREE: usize = 768 << 10;
+
+/// A place in the tree: an object, and what the tree says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    /// The object's id.
+    pub oid: Oid,
+    /// The entry's mode.
+    pub mode: EntryMode,
+}
+
+/// One commit of a repository, read-only. A clone is another handle to the same.
+#[derive(Clone)]
+pub struct RepoFs(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub runtime: SharedRuntime,
+    pub store: ObjectStore,
+    pub resolved: Resolved,
+    pub pinned: Pinned,
+    pub rejected: Rejected,
+    pub known: Known,
+    /// One request for the sizes of a directory, whoever asks; by the listing's address, which is
+    /// its own while the flight holds it.
+    sizes: SingleFlight<usize, ()>,
+    /// True once the origin said that it can't tell sizes alone.
+    no_sizes: AtomicBool,
+}
+
+/// What was left out so far, each tree's entries counted and logged once.
+#[derive(Default)]
+pub(super) struct Rejected {
+    trees: Mutex<FxHashSet<Oid>>,
+    entries: AtomicU64,
+}
+
+/// Totals of what is known, for `statfs`.
+#[derive(Default)]
+pub(super) struct Known {
+    bytes: AtomicU64,
+    files: AtomicU64,
+}
+
+impl Rejected {
+    fn note(&self, tree: Oid, entries: &[String]) {
+        if entries.is_empty() {
+            return;
+        }
+        let first = self
+            .trees
+            .lock()
+            .expect("no code panics while it holds the set")
+            .insert(tree);
+        if first {
+            self.entries
+                .fetch_add(entries.len() as u64, Ordering::Relaxed);
+            for entry in entries {
+                tracing::warn!(tree = %tree, "left out of the tree: {entry}");
+            }
+        }
+    }
+
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+}
+
+impl RepoFs {
+    pub(super) fn new(
+        runtime: SharedRuntime,
+        store: ObjectStore,
+        resolved: Resolved,
+        pinned: Pinned,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            runtime,
+            store,
+            resolved,
+            pinned,
+            rejected: Rejected::default(),
+            known: Known::default(),
+            sizes: SingleFlight::new(),
+            no_sizes: AtomicBool::new(false),
+        }))
+    }
+
+    fn content(&self, outcome: Result<Content, ObjectError>) -> FsResult<Content> {
+        outcome.map_err(|error| {
+            self.0.store.note_error(error.to_string());
+            FsError::new(kind_of(&error), error)
+        })
+    }
+
+    fn make_listing(&self, tree: &Oid, content: &Content) -> FsResult<Listing<Node>> {
+        let Content::Whole {
+            kind: ObjectKind::Tree,
+            data,
+        } = content
+        else {
+            return Err(malformed(
+                *tree,
+                "tree",
+                &format!("it is a {}", content.kind()),
+            ));
+        };
+        let store = &self.0.store;
+        // What a source on this machine tells in a microsecond.
+        let eager = data.len() <= EAGER_TREE;
+        let source = |oid: &Oid| store.origin().try_header(oid)?.ok();
+        let header = |oid: &Oid| {
+            store
+                .try_header(oid)
+                .or_else(|| eager.then(|| source(oid)).flatten())
+        };
+        let Listed { listing, rejected } =
+            tree::list(data, store.hash(), self.0.pinned.time, header)
+                .map_err(|error| malformed(*tree, "tree", &error.to_string()))?;
+        self.0.rejected.note(*tree, &rejected);
+        self.0
+            .known
+            .files
+            .fetch_add(listing.len() as u64, Ordering::Relaxed);
+        for entry in listing.iter() {
+            let size = entry.attr.map_or(0, |attr| attr.size);
+            self.0.known.bytes.fetch_add(size, Ordering::Relaxed);
+        }
+        Ok(listing)
+    }
+
+    /// The content of a blob; a large file that turns out damaged is dropped and brought anew.
+    async fn blob(&self, oid: &Oid) -> FsResult<Content> {
+        let content = self.content(self.0.store.get(oid, ObjectKind::Blob).await)?;
+        match content.kind() {
+            ObjectKind::Blob => Ok(content),
+            other => {
+                // Only the object itself could tell that the entry is none.
+                let entry = format!("{oid}: its mode says otherwise than its object, a {other}");
+                self.0.rejected.note(*oid, &[entry]);
+                Err(malformed(*oid, "blob", &format!("it is a {other}")))
+            }
+        }
+    }
+
+    async fn read_large(
+        &self,
+        file: Arc<LargeFile>,
+        offset: u64,
+        len: u32,
+    ) -> std::io::Result<Bytes> {
+        run_blocking(&*self.0.runtime, "read large file", move || {
+            file.read(offset, len)
+        })
+        .await
+        .unwrap_or_else(|| Err(std::io::Error::other("the read was given up")))
+    }
+
+    /// Learns the sizes of all entries of `listing` that are not known yet, in one request, from
+    /// an origin that can tell them.
+    async fn learn_sizes(&self, listing: &Arc<Listing<Node>>) {
+        if self.0.no_sizes.load(Ordering::Relaxed) {
+            return;
+        }
+        let unknown = (0..listing.len()).filter(|index| listing.size(*index).is_none());
+        let (indexes, oids): (Vec<usize>, Vec<Oid>) = unknown
+            .map(|index| (index, listing.get(index).node.oid))
+            .unzip();
+        match self.0.store.origin().sizes(&oids).await {
+            Ok(Some(sizes)) => {
+                for (index, size) in indexes.into_iter().zip(sizes) {
+                    if let Some(size) = size {
+                        self.set_size(listing, index, size);
+                    }
+                }
+            }
+            Ok(None) => self.0.no_sizes.store(true, Ordering::Relaxed),
+            // The content will tell; its request says what is wrong, if something is.
+            Err(error) => tracing::debug!(%error, "the sizes of a directory could not be had"),
+        }
+    }
+
+    fn set_size(&self, listing: &Listing<Node>, index: usize, size: u64) {
+        if listing.size(index).is_none() {
+            self.0.known.bytes.fetch_add(size, Ordering::Relaxed);
+            listing.set_size(index, size);
+        }
+    }
+}
+
+impl Provider for RepoFs {
+    type Node = Node;
+
+    fn root(&self) -> (Node, Attr) {
+        let node = Node {
+            oid: self.0.pinned.root,
+            mode: EntryMode::Dir,
+        };
+        (
+            node,
+            Attr {
+                kind: Kind::Dir,
+                perm: 0o755,
+                size: 0,
+                mtime: self.0.pinned.time,
+            },
+        )
+    }
+
+    async fn list(&self, dir: &Node) -> FsResult<Listing<Node>> {
+        if dir.mode == EntryMode::Gitlink {
+            return Ok(ListingBuilder::with_capacity(0).build().0);
+        }
+        let content = self.content(self.0.store.get(&dir.oid, ObjectKind::Tree).await)?;
+        let (this, oid) = (self.clone(), dir.oid);
+        run_blocking(&*self.0.runtime, "list tree", move || {
+            this.make_listing(&oid, &content)
+        })
+        .await
+        .unwrap_or_else(|| Err(FsErrorKind::Io.into()))
+    }
+
+    fn try_size(&self, listing: &Arc<Listing<Node>>, index: usize) -> Option<FsResult<u64>> {
+        let (kind, size) = self.0.store.try_header(&listing.get(index).node.oid)?;
+        (kind == ObjectKind::Blob).then_some(Ok(size))
+    }
+
+    async fn size(&self, listing: &Arc<Listing<Node>>, index: usize) -> FsResult<u64> {
+        let oid = listing.get(index).node.oid;
+        let store = self.0.store.clone();
+        let local = run_blocking(&*self.0.runtime, "object header", move || {
+            store.local_header(&oid)
+        });
+        if let Some(Some((ObjectKind::Blob, size))) = local.await {
+            self.set_size(listing, index, size);
+            return Ok(size);
+        }
+        let key = Arc::as_ptr(listing).addr();
+        self.0.sizes.run(&key, || self.learn_sizes(listing)).await;
+        match listing.size(index) {
+            Some(size) => Ok(size),
+            None => Ok(self.blob(&oid).await?.size()),
+        }
+    }
+
+    fn try_read(&self, file: &Node, offset: u64, len: u32) -> Option<FsResult<Bytes>> {
+        match self.0.store.try_get(&file.oid)? {
+            Content::Whole {
+                kind: ObjectKind::Blob,
+                data,
+            } => Some(Ok(slice(&data, offset, len))),
+            // The async half reads the disk, or finds the error.
+            _ => None,
+        }
+    }
+
+    async fn read(&self, file: &Node, offset: u64, len: u32) -> FsResult<Bytes> {
+        for _ in 0..2 {
+            match self.blob(&file.oid).await? {
+                Content::Whole { data, .. } => return Ok(slice(&data, offset, len)),
+                Content::Large(large) => match self.read_large(large, offset, len).await {
+                    Ok(data) => return Ok(data),
+                    Err(error) => {
+                        self.0
+                            .store
+                            .note_error(format!("large file {}: {error}", file.oid));
+                        self.0.store.drop_damaged(&file.oid);
+                    }
+                },
+            }
+        }
+        Err(malformed(
+            file.oid,
+            "blob",
+            "its file in the cache was damaged twice in a row",
+        ))
+    }
+
+    fn try_readlink(&self, link: &Node) -> Option<FsResult<Bytes>> {
+        match self.0.store.try_get(&link.oid)? {
+            Content::Whole {
+                kind: ObjectKind::Blob,
+                data,
+            } => Some(check_target(link, data)),
+            _ => None,
+        }
+    }
+
+    async fn readlink(&self, link: &Node) -> FsResult<Bytes> {
+        match self.blob(&link.oid).await? {
+            Content::Whole { data, .. } => check_target(link, data),
+            Content::Large(_) => Err(FsErrorKind::NameTooLong.into()),
+        }
+    }
+
+    fn statfs(&self) -> StatFs {
+        StatFs {
+            bytes: self.0.known.bytes.load(Ordering::Relaxed),
+            files: self.0.known.files.load(Ordering::Relaxed),
+            max_name: 255,
+        }
+    }
+
+    fn xattrs(&self, node: &Node) -> Vec<(String, Vec<u8>)> {
+        // Linux lets nobody read `user.` attributes of a symlink (xattr(7)).
+        if node.mode == EntryMode::Symlink {
+            return Vec::new();
+        }
+        let info = self.info(node);
+        vec![
+            (
+                "user.bonsai.oid".to_owned(),
+                info.oid.to_string().into_bytes(),
+            ),
+            (
+                "user.bonsai.commit".to_owned(),
+                self.0.pinned.commit.to_string().into_bytes(),
+            ),
+            (
+                "user.bonsai.content".to_owned(),
+                info.content.as_bytes().to_vec(),
+            ),
+        ]
+    }
+}
+
+fn slice(data: &Bytes, offset: u64, len: u32) -> Bytes {
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .min(data.len());
+    let end = start.saturating_add(len as usize).min(data.len());
+    data.slice(start..end)
+}
+
+/// A target that `readlink` can hand out (POSIX: not empty, no NUL, shorter than `PATH_MAX`).
+fn check_target(link: &Node, data: Bytes) -> FsResult<Bytes> {
+    if data.len() > MAX_TARGET {
+        return Err(FsErrorKind::NameTooLong.into());
+    }
+    if data.is_empty() || data.contains(&0) {
+        return Err(malformed(
+            link.oid,
+            "symlink",
+            "its target is empty or has a NUL",
+        ));
+    }
+    Ok(data)
+}
+
+fn malformed(oid: Oid, expected: &'static str, reason: &str) -> FsError {
+    let error = ObjectError::Malformed {
+        oid,
+        expected,
+        reason: reason.to_owned(),
+    };
+    tracing::warn!(object = %oid, %error, "a damaged or hostile object");
+    FsError::new(FsErrorKind::Io, error)
+}
+
+/// What a reader is told. Never "no such file": the tree says that there is one.
+fn kind_of(error: &ObjectError) -> FsErrorKind {
+    match error {
+        ObjectError::Origin { cause, .. } => match &**cause {
+            OriginError::Http(HttpError::Timeout { .. }) | OriginError::RateLimited { .. } => {
+                FsErrorKind::TimedOut
+            }
+            OriginError::Unauthorized { .. } | OriginError::Forbidden { .. } => FsErrorKind::Denied,
+            _ => FsErrorKind::Io,
+        },
+        ObjectError::GivenUp { .. } | ObjectError::Malformed { .. } => FsErrorKind::Io,
+    }
+}

@@ -1,0 +1,176 @@
+//! What a mounted commit can tell of itself.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::provider::{Node, RepoFs};
+use crate::{
+    git::{oid::Oid, tree::EntryMode},
+    objects::Place,
+};
+
+/// Figures for `bonsai status`; field names are those of its `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RepoStatus {
+    /// True if the mount was made from the cache because the origin could not be asked.
+    pub offline: bool,
+    /// What the origin was asked for.
+    pub origin: OriginStatus,
+    /// The memory tier.
+    pub memory: MemoryStatus,
+    /// The disk tier; `None` for a source that is on this machine.
+    pub disk: Option<DiskStatus>,
+    /// Tree entries left out because no honest tree has them.
+    pub rejected_entries: u64,
+    /// The last failure.
+    pub last_error: Option<ErrorStatus>,
+}
+
+/// Requests to the origin.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct OriginStatus {
+    /// Requests sent.
+    pub requests: u64,
+    /// Bytes of answers.
+    pub bytes: u64,
+    /// Objects that came.
+    pub objects: u64,
+}
+
+/// Objects in memory.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MemoryStatus {
+    /// Their bytes.
+    pub bytes: u64,
+    /// The bound on these.
+    pub budget: u64,
+    /// How many.
+    pub objects: u64,
+}
+
+/// Objects in the cache folder.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiskStatus {
+    /// The folder, a bare Git repository.
+    pub path: String,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Objects.
+    pub objects: u64,
+}
+
+/// A failure and when it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorStatus {
+    /// What failed.
+    pub message: String,
+    /// Seconds since then.
+    pub seconds_ago: u64,
+}
+
+/// What `bonsai info` tells of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The object's id; a submodule's commit for a gitlink.
+    pub oid: Oid,
+    /// Where its content is: `memory`, `disk`, `here` (the source is on this machine) or
+    /// `not fetched`.
+    pub content: &'static str,
+    /// Its size in bytes, where it is known without a request.
+    pub size: Option<u64>,
+}
+
+impl RepoFs {
+    /// The source, without credentials.
+    pub fn source(&self) -> String {
+        self.0.store.origin().describe()
+    }
+
+    /// The commit that is shown.
+    pub fn commit(&self) -> Oid {
+        self.0.pinned.commit
+    }
+
+    /// The full name of the ref that led to the commit, if one did.
+    pub fn ref_name(&self) -> Option<String> {
+        self.0.resolved.name.clone()
+    }
+
+    /// True if the origin could not be asked, and what was fetched before is shown.
+    pub fn offline(&self) -> bool {
+        self.0.pinned.offline
+    }
+
+    /// Figures of now. Reads the cache's folders, which takes some milliseconds.
+    pub fn status(&self) -> RepoStatus {
+        let status = self.0.store.status();
+        let now = self.0.runtime.now();
+        RepoStatus {
+            offline: self.offline(),
+            origin: OriginStatus {
+                requests: status.origin.requests,
+                bytes: status.origin.bytes,
+                objects: status.fetched,
+            },
+            memory: MemoryStatus {
+                bytes: status.memory_bytes,
+                budget: status.memory_budget,
+                objects: status.memory_objects,
+            },
+            disk: self
+                .0
+                .store
+                .disk()
+                .zip(status.disk)
+                .map(|(disk, figures)| DiskStatus {
+                    path: disk.path().display().to_string(),
+                    bytes: figures.bytes,
+                    packs: figures.packs,
+                    objects: figures.objects,
+                }),
+            rejected_entries: self.0.rejected.entries(),
+            last_error: status.last_error.map(|error| ErrorStatus {
+                message: error.message,
+                seconds_ago: now.saturating_sub(error.at).as_secs(),
+            }),
+        }
+    }
+
+    /// What is known of a node without asking over a network. Reads disks.
+    pub fn info(&self, node: &Node) -> NodeInfo {
+        if node.mode == EntryMode::Gitlink {
+            return NodeInfo {
+                oid: node.oid,
+                content: "not fetched",
+                size: Some(0),
+            };
+        }
+        let place = self.0.store.place(&node.oid);
+        NodeInfo {
+            oid: node.oid,
+            content: match place {
+                Place::Memory => "memory",
+                Place::Disk => "disk",
+                Place::Source => "here",
+                Place::Origin => "not fetched",
+            },
+            size: self.0.store.local_header(&node.oid).map(|(_, size)| size),
+        }
+    }
+
+    /// Waits until what came so far is in the cache, for `within` at the most.
+    pub async fn shutdown(&self, within: Duration) {
+        let flush = std::pin::pin!(self.0.store.flush());
+        if bonsaifs_core::rt::timeout(&*self.0.runtime, within, flush)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "the cache folder was not done writing; what is missing is fetched again"
+            );
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What mounts share and what they cost: each object is fetched once, and memory has bounds.
+
+use std::collections::BTreeMap;
+
+use bonsai_testkit::{
+    Bonsai, GitServer, Order, assert_same, assert_same_in_parallel, compare::committed, specimens,
+};
+
+fn bonsai() -> Bonsai {
+    Bonsai::new(env!("CARGO_BIN_EXE_bonsai"))
+}
+
+/// How often each object was wanted in a `fetch`.
+fn wants(server: &GitServer) -> BTreeMap<String, u64> {
+    let mut wants = BTreeMap::new();
+    for request in server.log_of("fetch") {
+        for oid in request.wants() {
+            *wants.entry(oid.to_owned()).or_default() += 1;
+        }
+    }
+    wants
+}
+
+#[test]
+fn two_mounts_in_sequence_fetch_each_object_once() {
+    let specimen = specimens::plain();
+    let expected = committed(&specimen.repo, &specimen.commit);
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let first = bonsai.mount(server.url("repo.git"), &[]);
+    assert_same_in_parallel(&expected, first.dir(), 8);
+    first.unmount();
+    let once = wants(&server);
+    assert!(!once.is_empty());
+    let second = bonsai.mount(server.url("repo.git"), &[]);
+    assert_same_in_parallel(&expected, second.dir(), 8);
+    second.unmount();
+    assert_eq!(wants(&server), once, "the second fetched something again");
+    assert!(once.values().all(|times| *times == 1), "{once:?}");
+}
+
+#[test]
+fn two_mounts_at_once_share_what_either_fetched() {
+    let specimen = specimens::plain();
+    let expected = committed(&specimen.repo, &specimen.commit);
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let first = bonsai.mount(server.url("repo.git"), &[]);
+    let second = bonsai.mount(server.url("repo.git"), &[]);
+    assert_same(&expected, first.dir(), Order::Sorted);
+    let after_first = server.log_of("fetch").len();
+    // What the first wrote, the second finds.
+    first.unmount();
+    assert_same(&expected, second.dir(), Order::Sorted);
+    assert_eq!(server.log_of("fetch").len(), after_first);
+    second.unmount();
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn many_mounts_of_one_repository_at_once() {
+    let specimen = specimens::plain();
+    let expected = committed(&specimen.repo, &specimen.commit);
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let url = server.url("repo.git");
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let (bonsai, expected, url) = (&bonsai, &expected, &url);
+            scope.spawn(move || {
+                let dir = bonsai.scratch().join(format!("at-once-{number}"));
+                let mount = bonsai.mount_at(url, &dir, &[]);
+                assert_same(expected, mount.dir(), Order::Shuffled(number));
+                mount.unmount();
+            });
+        }
+    });
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn two_names_of_one_object_are_fetched_once() {
+    // Two files of the same content.
+    let specimen = specimens::executables();
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    for name in ["x", "n"] {
+        assert_eq!(std::fs::read(mount.path(name)).expect("read"), b"same");
+    }
+    assert!(wants(&server).values().all(|times| *times == 1));
+    mount.unmount();
+}

@@ -1,0 +1,582 @@
+//! A mount's life: how it begins, how it is seen, and every way in which it ends.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, BufRead, BufReader},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use bonsai_testkit::{
+    Bonsai, Files, GitServer, Order, Repo, Said, Specimen, assert_same,
+    compare::committed,
+    process::{Process, mount_at, within},
+    specimens,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// How long anything may take that should take no time at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn bonsai() -> Bonsai {
+    Bonsai::new(env!("CARGO_BIN_EXE_bonsai"))
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn signal(process: Process, signal: Signal) {
+    let number = i32::try_from(process.0).expect("a process number");
+    kill(Pid::from_raw(number), signal).expect("it runs");
+}
+
+#[test]
+fn mount_says_one_line_and_unmount_nothing() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let guard = bonsai.guard(&dir);
+    let said = bonsai.try_mount(specimen.repo.path(), &dir, &[]);
+    let line = format!(
+        "mounted {} at {}: main {}\n",
+        specimen.repo.path().display(),
+        dir.display(),
+        &specimen.commit[..12]
+    );
+    let expected = Said {
+        code: Some(0),
+        out: line,
+        err: String::new(),
+    };
+    assert_eq!(said, expected);
+    let said = bonsai.try_unmount(&dir, &[]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    drop(guard);
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn the_line_names_the_ref() {
+    for (specimen, name) in [
+        (specimens::branch(), "feature/x"),
+        (specimens::annotated_tag(), "v1.0"),
+        (specimens::unreferenced_commit(), "detached"),
+        (specimens::detached_head(), "detached"),
+    ] {
+        let bonsai = bonsai();
+        let options: Vec<&str> = specimen.want.iter().flat_map(|w| ["--ref", w]).collect();
+        let mount = bonsai.mount(specimen.repo.path(), &options);
+        let end = format!(": {name} {}\n", &specimen.commit[..12]);
+        assert!(mount.line().ends_with(&end), "{}", mount.line());
+        mount.unmount();
+    }
+}
+
+#[test]
+fn list_and_status_tell_of_every_mount() {
+    let specimen = specimens::plain();
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    assert_eq!(json(&bonsai.ok(["list", "--json"])), serde_json::json!([]));
+    let here = bonsai.mount(specimen.repo.path(), &[]);
+    let there = bonsai.mount(server.url("repo.git"), &[]);
+    let list = json(&bonsai.ok(["list", "--json"]));
+    let mounts = list.as_array().expect("an array");
+    assert_eq!(mounts.len(), 2);
+    for (mount, source) in [
+        (&here, specimen.repo.path().display().to_string()),
+        (&there, server.url("repo.git")),
+    ] {
+        let dir = mount.dir().display().to_string();
+        let told = mounts.iter().find(|told| told["dir"] == dir.as_str());
+        let told = told.expect("listed by its directory");
+        assert_eq!(told["source"], source.as_str());
+        assert_eq!(told["commit"], specimen.commit.as_str());
+        assert_eq!(told["pid"], mount.daemon().0);
+        assert_eq!(told["state"], "ok");
+        assert!(
+            told["ref"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("main")),
+            "{told}"
+        );
+        let text = bonsai.ok(["list"]);
+        let line = text
+            .lines()
+            .find(|line| line.contains(&dir))
+            .expect("a line for it");
+        assert!(
+            line.contains(&source) && line.contains(&specimen.commit[..12]),
+            "{line}"
+        );
+        assert!(line.contains("ok"), "{line}");
+    }
+    assert_eq!(bonsai.ok(["list"]).lines().count(), 2);
+    let all = json(&bonsai.ok(["status", "--json"]));
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
+    here.unmount();
+    there.unmount();
+    assert_eq!(bonsai.ok(["list"]), "");
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn status_has_every_figure() {
+    let specimen = specimens::plain();
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &["--memory", "100"]);
+    fs::read(mount.path("README.md")).expect("read");
+    fs::read_dir(mount.path("src"))
+        .expect("readdir")
+        .for_each(drop);
+    let status = json(&mount.status());
+    assert_eq!(status["source"], server.url("repo.git"));
+    assert_eq!(status["commit"], specimen.commit.as_str());
+    assert_eq!(status["pid"], mount.daemon().0);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert!(status["last_error"].is_null());
+    assert_eq!(status["rejected_entries"], 0);
+    let number = |path: &str| {
+        let value = status.pointer(path);
+        let number = value.and_then(serde_json::Value::as_u64);
+        number.unwrap_or_else(|| panic!("no number at {path} of {status}"))
+    };
+    for path in [
+        "/uptime_seconds",
+        "/cache/hits",
+        "/disk/bytes",
+        "/disk/packs",
+        "/memory/bytes",
+    ] {
+        number(path);
+    }
+    for path in [
+        "/cache/misses",
+        "/inodes",
+        "/listings",
+        "/listing_bytes",
+        "/origin/objects",
+    ] {
+        assert!(number(path) > 0, "{path}");
+    }
+    assert!(number("/kernel/requests") > 0);
+    assert!(number("/kernel/by_op/lookup") > 0);
+    assert_eq!(number("/memory/budget"), 100 << 20);
+    assert!(number("/memory/objects") > 0);
+    // What the mount says that it asked for is what the server was asked for.
+    let totals = server.totals();
+    assert_eq!(number("/origin/requests"), totals.requests);
+    assert_eq!(number("/origin/bytes"), totals.bytes_out);
+    let text = bonsai.ok([OsStr::new("status"), mount.dir().as_os_str()]);
+    assert!(
+        text.contains(&specimen.commit) && text.contains("main"),
+        "{text}"
+    );
+    mount.unmount();
+}
+
+#[test]
+fn a_directory_made_for_the_mount_goes_with_it() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let made = bonsai.scratch().join("made");
+    bonsai.mount_at(specimen.repo.path(), &made, &[]).unmount();
+    assert!(!made.exists());
+    let existing = bonsai.scratch().join("existing");
+    fs::create_dir(&existing).expect("made");
+    bonsai
+        .mount_at(specimen.repo.path(), &existing, &[])
+        .unmount();
+    assert!(existing.is_dir());
+}
+
+#[test]
+fn a_mount_point_of_any_name() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    for name in [
+        b"with blank and \"quotes\"".as_slice(),
+        b"new\nline",
+        b"back\\slash",
+        b"\xff\xfe",
+    ] {
+        let dir = bonsai.scratch().join(OsStr::from_bytes(name));
+        let mount = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+        assert!(mount.path("README.md").exists());
+        assert_eq!(
+            json(&bonsai.ok(["list", "--json"]))
+                .as_array()
+                .map(Vec::len),
+            Some(1)
+        );
+        mount.unmount();
+        assert!(!dir.exists());
+    }
+}
+
+#[test]
+fn unmount_by_another_name_of_the_directory() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let link = bonsai.scratch().join("link");
+    std::os::unix::fs::symlink(&dir, &link).expect("made");
+    for (other, folder) in [("mnt/", bonsai.scratch()), ("../mnt/mnt", bonsai.state())] {
+        let guard = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+        let mut command = bonsai.command(["unmount", other]);
+        let said = Said::from(command.current_dir(folder).output().expect("starts"));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(mount_at(guard.dir()).is_none());
+    }
+    let guard = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+    assert_eq!(bonsai.try_unmount(&link, &[]).code, Some(0));
+    drop(guard);
+    bonsai.assert_nothing_left();
+}
+
+/// A mount in the foreground: the child, after it has said that it is mounted.
+fn foreground(bonsai: &Bonsai, specimen: &Specimen, dir: &Path) -> (Child, String) {
+    let mut child = bonsai
+        .command(["mount", "--foreground"])
+        .arg(specimen.repo.path())
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
+    output.read_line(&mut line).expect("readable");
+    (child, line)
+}
+
+#[test]
+fn the_foreground_stays_until_a_signal() {
+    let specimen = specimens::plain();
+    for end in [Signal::SIGINT, Signal::SIGTERM] {
+        let bonsai = bonsai();
+        let dir = bonsai.scratch().join("mnt");
+        let guard = bonsai.guard(&dir);
+        let (mut child, line) = foreground(&bonsai, &specimen, &dir);
+        assert!(line.starts_with("mounted "), "{line}");
+        assert!(guard.path("README.md").exists());
+        assert_eq!(guard.daemon(), Process(child.id()), "it serves by itself");
+        assert!(child.try_wait().expect("ours").is_none(), "it stays");
+        signal(Process(child.id()), end);
+        let status = child.wait().expect("ours");
+        assert_eq!(status.code(), Some(0), "{end}: {status}");
+        assert!(mount_at(&dir).is_none());
+        bonsai.assert_nothing_left();
+        assert!(!dir.exists());
+    }
+}
+
+#[test]
+fn the_foreground_ends_when_unmounted() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let guard = bonsai.guard(&dir);
+    let (mut child, _) = foreground(&bonsai, &specimen, &dir);
+    assert_eq!(bonsai.try_unmount(&dir, &[]).code, Some(0));
+    assert_eq!(child.wait().expect("ours").code(), Some(0));
+    drop(guard);
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn the_background_ends_cleanly_by_a_signal() {
+    let specimen = specimens::plain();
+    for end in [Signal::SIGTERM, Signal::SIGINT] {
+        let bonsai = bonsai();
+        let mount = bonsai.mount(specimen.repo.path(), &[]);
+        let daemon = mount.daemon();
+        signal(daemon, end);
+        assert!(within(PATIENCE, || !daemon.is_alive()), "{end}");
+        assert!(mount_at(mount.dir()).is_none(), "{end}");
+        bonsai.assert_nothing_left();
+        assert!(!mount.dir().exists());
+    }
+}
+
+#[test]
+fn a_signal_ends_a_busy_mount_too() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    let daemon = mount.daemon();
+    let held = fs::File::open(mount.path("README.md")).expect("opened");
+    signal(daemon, Signal::SIGTERM);
+    assert!(within(PATIENCE, || !daemon.is_alive()));
+    assert!(mount_at(mount.dir()).is_none());
+    drop(held);
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn a_hang_up_does_not_end_the_background() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    let daemon = mount.daemon();
+    signal(daemon, Signal::SIGHUP);
+    // Signals are handled before what is asked after them.
+    assert_eq!(fs::read(mount.path("README.md")).expect("read").len(), 18);
+    assert_eq!(mount.daemon(), daemon);
+    mount.unmount();
+}
+
+#[test]
+fn a_killed_mount_is_shown_as_dead_and_its_directory_used_again() {
+    let specimen = specimens::plain();
+    let expected = committed(&specimen.repo, &specimen.commit);
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let dead = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+    dead.kill();
+    let error = fs::read_dir(&dir).expect_err("nobody serves it");
+    // Which of the two depends on the kernel's version.
+    let dead_errno = [libc::ENOTCONN, libc::ECONNABORTED];
+    assert!(
+        error
+            .raw_os_error()
+            .is_some_and(|errno| dead_errno.contains(&errno)),
+        "{error}"
+    );
+    let list = json(&bonsai.ok(["list", "--json"]));
+    assert_eq!(list[0]["state"], "dead", "{list}");
+    assert!(bonsai.ok(["list"]).contains("dead"));
+    let again = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+    assert_same(&expected, &dir, Order::Sorted);
+    assert_eq!(
+        json(&bonsai.ok(["list", "--json"]))
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    again.unmount();
+    drop(dead);
+    bonsai.assert_nothing_left();
+    assert!(!dir.exists(), "made for the first, it goes with the second");
+}
+
+#[test]
+fn a_killed_mount_can_be_unmounted() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    mount.kill();
+    let said = bonsai.try_unmount(mount.dir(), &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(mount_at(mount.dir()).is_none());
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_mount_without_its_state_is_still_recognised() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let dead = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+    dead.kill();
+    fs::remove_dir_all(bonsai.state()).expect("removed");
+    let again = bonsai.mount_at(specimen.repo.path(), &dir, &[]);
+    assert!(again.path("README.md").exists());
+    again.unmount();
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn unmounted_from_outside_the_process_ends() {
+    let specimen = specimens::plain();
+    for command in [
+        ["umount"].as_slice(),
+        &["fusermount3", "-u"],
+        &["umount", "-l"],
+    ] {
+        let bonsai = bonsai();
+        let mount = bonsai.mount(specimen.repo.path(), &[]);
+        let daemon = mount.daemon();
+        let status = Command::new(command[0])
+            .args(&command[1..])
+            .arg(mount.dir())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{command:?}");
+        assert!(within(PATIENCE, || !daemon.is_alive()), "{command:?}");
+        bonsai.assert_nothing_left();
+    }
+}
+
+#[test]
+fn of_several_mounts_at_one_directory_one_succeeds() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let guard = bonsai.guard(&dir);
+    let codes: Vec<Option<i32>> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| bonsai.try_mount(specimen.repo.path(), &dir, &[]).code))
+            .collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().expect("no panic"))
+            .collect()
+    });
+    let winners = codes.iter().filter(|code| **code == Some(0)).count();
+    assert_eq!(winners, 1, "{codes:?}");
+    assert!(
+        codes.iter().all(|code| matches!(code, Some(0 | 12))),
+        "{codes:?}"
+    );
+    assert!(guard.path("README.md").exists());
+    assert_eq!(
+        json(&bonsai.ok(["list", "--json"]))
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    guard.unmount();
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn a_busy_mount_is_unmounted_only_by_force() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    let held = fs::File::open(mount.path("README.md")).expect("opened");
+    let said = bonsai.try_unmount(mount.dir(), &[]);
+    assert_eq!(said.code, Some(16), "{said:?}");
+    assert!(said.err.contains("--force"), "{said:?}");
+    assert!(mount.path("README.md").exists(), "it goes on");
+    let said = bonsai.try_unmount(mount.dir(), &["--force"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(mount_at(mount.dir()).is_none());
+    drop(held);
+    bonsai.assert_nothing_left();
+}
+
+#[test]
+fn the_background_process_is_on_its_own() {
+    let specimen = specimens::plain();
+    let mut bonsai = bonsai();
+    // A descriptor that every child inherits.
+    let stray = bonsai.home().join("stray");
+    fs::write(&stray, "").expect("written");
+    let script = format!("exec 9<'{}'; exec \"$@\"", stray.display());
+    bonsai.set_prefix(&["sh", "-c", &script, "sh"]);
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    let daemon = mount.daemon();
+    assert_eq!(daemon.session(), Some(daemon.0), "leads a session");
+    assert_eq!(daemon.working_dir().as_deref(), Some(Path::new("/")));
+    let descriptors = daemon.descriptors();
+    assert!(!descriptors.is_empty());
+    assert!(!descriptors.contains(&stray), "{descriptors:?}");
+    mount.unmount();
+}
+
+#[test]
+fn logs_go_where_they_are_sent() {
+    let specimen = specimens::plain();
+    let mut bonsai = bonsai();
+    bonsai.set("RUST_LOG", "debug");
+    let file = bonsai.home().join("log");
+    let mount = bonsai.mount(
+        specimen.repo.path(),
+        &["--log-file", file.to_str().expect("a plain path")],
+    );
+    fs::read(mount.path("src/deep/er/file.txt")).expect("read");
+    mount.unmount();
+    let log = fs::read_to_string(&file).expect("a log");
+    // Spans name what was worked on.
+    assert!(log.contains("file.txt"), "{log}");
+    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    fs::read(mount.path("README.md")).expect("read");
+    let own = fs::read_dir(bonsai.state())
+        .expect("the state folder")
+        .map(|entry| entry.expect("an entry").path().join("log"))
+        .find(|log| log.exists())
+        .expect("a log in the mount's folder");
+    assert!(fs::metadata(own).expect("stat").len() > 0);
+    mount.unmount();
+}
+
+#[test]
+fn others_see_it_only_if_allowed() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "this test takes away rights: run it as root"
+    );
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    // Others must get as far as the mount point.
+    let scratch = tempfile::tempdir().expect("a folder");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(scratch.path(), open).expect("set");
+    for (options, allowed) in [([].as_slice(), false), (["--allow-other"].as_slice(), true)] {
+        let dir = scratch.path().join("mnt");
+        let mount = bonsai.mount_at(specimen.repo.path(), &dir, options);
+        let status = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"])
+            .arg(mount.path("README.md"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("setpriv starts");
+        assert_eq!(status.success(), allowed, "{options:?}");
+        mount.unmount();
+    }
+}
+
+#[test]
+fn the_memory_budget_holds() {
+    let mut files = Files::new();
+    for number in 0..60 {
+        files.add_file(format!("file-{number}"), vec![number; 50_000]);
+    }
+    let repo = Repo::new();
+    let commit = repo.commit(&files);
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &["--memory", "1"]);
+    let expected = committed(&repo, &commit);
+    let total: usize = expected.files().map(|(_, data)| data.len()).sum();
+    assert!(total > 1 << 20, "more than fits");
+    assert_same(&expected, mount.dir(), Order::Sorted);
+    let status = json(&mount.status());
+    assert_eq!(status["memory"]["budget"], 1 << 20);
+    let bytes = status["memory"]["bytes"].as_u64().expect("a number");
+    assert!(bytes <= 1 << 20, "{bytes}");
+    mount.unmount();
+}
+
+#[test]
+fn the_cache_folder_is_where_it_is_told() {
+    let specimen = specimens::plain();
+    let server = GitServer::start(specimen.repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let told = bonsai.home().join("told");
+    let option = told.to_str().expect("a plain path");
+    let mount = bonsai.mount(server.url("repo.git"), &["--cache-dir", option]);
+    fs::read(mount.path("README.md")).expect("read");
+    let path = json(&mount.status())["disk"]["path"]
+        .as_str()
+        .map(str::to_owned);
+    assert!(path.is_some_and(|path| path.starts_with(option)));
+    mount.unmount();
+    let is_empty = |dir: &Path| -> io::Result<bool> { Ok(fs::read_dir(dir)?.next().is_none()) };
+    assert!(!is_empty(&told).expect("made"));
+    assert!(
+        is_empty(&bonsai.cache()).expect("there"),
+        "nothing elsewhere"
+    );
+}
