@@ -4,14 +4,16 @@
 use std::{
     fs,
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
-use bonsai_testkit::{Bonsai, Fault, GitServer, Said, User, When, process::mount_at, specimens};
+use bonsai_testkit::{
+    Bonsai, ClosedPort, Fault, GitServer, Said, User, When, process::mount_at, specimens,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bonsai");
 
@@ -49,12 +51,6 @@ fn refuses_dir(bonsai: &Bonsai, dir: &Path, code: i32) {
     let specimen = specimens::plain();
     let said = bonsai.try_mount(specimen.repo.path(), dir, &[]);
     assert_refused(&said, code, &dir.display().to_string());
-}
-
-/// A port where nobody listens.
-fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 #[test]
@@ -266,9 +262,10 @@ fn code_20_name_not_resolved() {
 
 #[test]
 fn code_21_refused() {
-    let address = closed_port();
+    let port = ClosedPort::new().expect("a port");
+    let address = port.address().to_string();
     let url = format!("http://{address}/repo.git");
-    refuses_source(&bonsai(), &url, &[], 21, &address.to_string());
+    refuses_source(&bonsai(), &url, &[], 21, &address);
 }
 
 #[test]

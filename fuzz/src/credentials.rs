@@ -12,6 +12,9 @@ use crate::input::Input;
 /// Stands where another site's password may stand.
 const SECRET: &str = "hunter2";
 
+/// A token that no host's name can hold, however it is written: names are lower case, without space.
+const TOKEN: &str = "HUNTER 2";
+
 /// See the module.
 pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
@@ -104,12 +107,12 @@ fn tokens(text: &str) {
     let mut lines = text.lines();
     let (bonsai, gitlab) = (lines.next(), lines.next());
     let tokens = Tokens::from_env(|name| match name {
-        "BONSAI_TOKEN" | "GH_TOKEN" | "GITLAB_TOKEN" => Some(SECRET.to_owned()),
+        "BONSAI_TOKEN" | "GH_TOKEN" | "GITLAB_TOKEN" => Some(TOKEN.to_owned()),
         "BONSAI_TOKEN_HOST" => bonsai.map(str::to_owned),
         "GITLAB_HOST" => gitlab.map(str::to_owned),
         _ => None,
     });
-    assert!(!format!("{tokens:?}").contains(SECRET) || text.contains(SECRET));
+    assert!(!format!("{tokens:?}").contains(TOKEN));
     for asked in [
         "https://asked.example/",
         "http://asked.example/",

@@ -411,6 +411,8 @@ fn credentials() -> Vec<(&'static str, Vec<u8>)> {
             "tokens",
             with(3, "asked.example:8443\nhttps://other.example"),
         ),
+        // A host is shown in lower case, so a secret that can be a host's name proves nothing.
+        ("tokens-named-like-a-secret", with(3, "HUNTER2")),
         (
             "config",
             with(

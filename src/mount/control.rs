@@ -150,8 +150,11 @@ mod tests {
         let error = ask(folder.path(), &Request::Status, Duration::from_secs(60))
             .expect_err("there is no socket");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        // A socket file that its process left behind.
-        drop(std::os::unix::net::UnixListener::bind(folder.path().join(SOCKET)).expect("bound"));
+        // A socket file that its process left behind. Shut down, not only closed: a process that
+        // another test is just starting has every descriptor until its exec.
+        let left = std::os::unix::net::UnixListener::bind(folder.path().join(SOCKET));
+        rustix::net::shutdown(left.expect("bound"), rustix::net::Shutdown::Both)
+            .expect("shut down");
         let error = ask(folder.path(), &Request::Status, Duration::from_secs(60))
             .expect_err("its process is gone");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

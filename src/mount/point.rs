@@ -91,7 +91,7 @@ pub fn mounted_at(point: &Path) -> Result<Option<Mount>, MountError> {
 pub struct Claim {
     dir: PathBuf,
     created: bool,
-    _lock: File,
+    lock: File,
 }
 
 impl Claim {
@@ -109,7 +109,7 @@ impl Claim {
             dir: path,
             // A dead mount's directory is its heir's to remove.
             created: made_now || made_before,
-            _lock: lock,
+            lock,
         };
         claim.check()?;
         Ok(claim)
@@ -152,6 +152,9 @@ impl Drop for Claim {
             // Fails, rightly, if something is in it or mounted on it.
             let _ = fs::remove_dir(&self.dir);
         }
+        // Not only closed: a child that is just being started (fusermount3, git) has a copy of the
+        // descriptor until its exec, and the lock with it.
+        let _ = self.lock.unlock();
     }
 }
 

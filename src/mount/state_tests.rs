@@ -22,8 +22,10 @@ fn record(dir: &str) -> Record {
     }
 }
 
-/// Makes `folder` as a killed process leaves it: in place, and the lock free.
+/// Makes `folder` as a killed process leaves it: in place, and the lock free. Unlocked, not only
+/// closed: a process that another test is just starting has every descriptor until its exec.
 fn kill(folder: OwnFolder) {
+    folder._lock.unlock().expect("it was locked");
     let copy = folder.path.with_extension("copy");
     fs::rename(&folder.path, &copy).expect("renamed");
     let path = folder.path.clone();

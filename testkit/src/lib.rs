@@ -5,6 +5,7 @@
 //! It panics where a test would have to: when its own tools fail.
 
 pub mod bonsai;
+pub mod closed;
 pub mod compare;
 pub mod process;
 pub mod relay;
@@ -13,6 +14,7 @@ pub mod server;
 pub mod syscalls;
 
 pub use bonsai::{Bonsai, Mounted, Said, User};
+pub use closed::ClosedPort;
 pub use compare::{Order, assert_same, assert_same_in_parallel};
 pub use relay::{Link, Relay};
 pub use repo::{Files, Repo, Specimen, hostile, specimens};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bonsai_testkit::{Link, Relay};
+use bonsai_testkit::{ClosedPort, Link, Relay};
 
 /// Answers every connection's first byte with as many bytes as it says in units of 100,000, and
 /// closes.
@@ -77,10 +77,8 @@ fn connections_share_the_bandwidth() {
 
 #[test]
 fn a_dead_target_ends_the_connection() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
-    let relay = Relay::start(address, Link::WAN).expect("a relay");
+    let port = ClosedPort::new().expect("a port");
+    let relay = Relay::start(port.address(), Link::WAN).expect("a relay");
     let mut stream = TcpStream::connect(relay.address()).expect("connected");
     let mut answer = Vec::new();
     // An end or an error, but no hang.

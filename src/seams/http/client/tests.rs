@@ -190,9 +190,8 @@ async fn a_name_without_an_address() {
 
 #[tokio::test]
 async fn a_closed_port() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("a bound socket");
-    drop(listener);
+    let port = bonsai_testkit::ClosedPort::new().expect("a free port");
+    let address = port.address();
     let url = Url::parse(&format!("http://{address}/")).expect("a URL");
     let error = failure(get(url)).await;
     assert!(
