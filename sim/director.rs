@@ -7,7 +7,7 @@ use turmoil::Sim;
 use super::{
     context::{Shared, Signal},
     marks,
-    plan::{Answer, Event, Fault},
+    plan::{Answer, Event, Fault, UNSYNCED},
     props::stranded,
     server::HOST,
     trace::{Class, now},
@@ -253,7 +253,9 @@ impl Director {
                 world.mounts[index].waiting.borrow_mut().clear();
             }
         }
-        world.machines[machine].disk.power_off();
+        if world.machines[machine].disk.power_off() {
+            world.counts.add(&format!("fault: {UNSYNCED}"));
+        }
         sim.crash(machine_name(machine));
         let prefixes: Vec<String> = (0..world.mounts.len())
             .filter(|index| world.plan.mounts[*index].machine == machine)

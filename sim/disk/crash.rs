@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use super::state::{BLOCK, DirRef, Entry, FileData, State, Write, lock, put, walk};
 
 impl State {
-    /// Loses power: of what was not synced, some is there and some is not.
-    pub fn crash(&mut self) {
+    /// Loses power: of what was not synced, some is there and some is not. Whether anything is gone.
+    pub fn crash(&mut self) -> bool {
         // Some file systems keep the order of changes, so that what is lost is the end; POSIX
         // promises nothing at all.
         let keep_names = *self.rng.pick(&[0, 500, 500, 900, 1000]);
         let in_order = self.rng.chance(500);
         let keep_blocks = *self.rng.pick(&[0, 0, 500, 500, 900, 1000]);
-        let mut lost = false;
+        let (mut lost, mut any) = (false, false);
         for change in std::mem::take(&mut self.journal) {
             lost = !self.rng.chance(keep_names) || (lost && in_order);
+            any |= lost;
             if !lost {
                 change.apply();
             }
@@ -28,12 +29,13 @@ impl State {
         self.used = 0;
         for file in files {
             let mut file = lock(&file);
-            self.tear(&mut file, keep_blocks);
+            any |= self.tear(&mut file, keep_blocks);
             self.used += file.live.len() as u64;
         }
+        any
     }
 
-    fn tear(&mut self, file: &mut FileData, keep_per_mille: u64) {
+    fn tear(&mut self, file: &mut FileData, keep_per_mille: u64) -> bool {
         file.linked = true;
         let mut content = std::mem::take(&mut file.durable);
         for write in std::mem::take(&mut file.unsynced) {
@@ -55,8 +57,10 @@ impl State {
                 }
             }
         }
+        let torn = file.live != content;
         file.live = content.clone();
         file.durable = content;
+        torn
     }
 
     pub fn rot(&mut self, count: u64) -> Vec<PathBuf> {

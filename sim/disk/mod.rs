@@ -63,9 +63,10 @@ impl SimDisk {
     }
 
     /// The machine loses power, if it hasn't by itself: what was not synced is decided upon.
-    pub fn power_off(&self) {
+    /// Whether anything is gone.
+    pub fn power_off(&self) -> bool {
         self.0.power_off_at.store(0, Ordering::Relaxed);
-        self.lock().crash();
+        self.lock().crash()
     }
 
     /// The machine starts again.

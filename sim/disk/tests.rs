@@ -44,14 +44,16 @@ fn what_was_not_synced_is_there_or_lost_or_torn() {
     for seed in 0..200 {
         let (disk, process) = machine(seed);
         put(&process, "a", &[7; 2000]);
-        disk.power_off();
+        let lost = disk.power_off();
         disk.power_on();
-        seen.insert(match process.read(&at("a")) {
+        let outcome = match process.read(&at("a")) {
             Err(_) => "lost",
             Ok(data) if data.is_empty() => "empty",
             Ok(data) if data == [7; 2000] => "whole",
             Ok(_) => "torn",
-        });
+        };
+        assert_eq!(lost, outcome != "whole", "seed {seed}: {outcome}");
+        seen.insert(outcome);
     }
     assert_eq!(seen, BTreeSet::from(["empty", "lost", "torn", "whole"]));
 }

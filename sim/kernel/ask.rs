@@ -10,6 +10,7 @@ use super::Kernel;
 use crate::{
     context::{MountState, Shared},
     marks,
+    plan::INTERRUPTED,
     props::{
         no_lie::{self, Asked},
         truth::shown,
@@ -159,7 +160,10 @@ impl Mounted {
         };
         self.note(&question, begin, was_quick, result.as_ref());
         match result {
-            None => Err(Stop::Interrupted),
+            None => {
+                world.counts.add(&format!("fault: {INTERRUPTED}"));
+                Err(Stop::Interrupted)
+            }
             Some(Ok(value)) => {
                 if shared {
                     world.counts.add(marks::JOINED);

@@ -30,6 +30,7 @@ impl Plan {
         // One run in eight has no faults at all: then nothing may fail.
         if !rng.chance(125) {
             plan.draw_faults(&mut Rng::stream(seed, "faults"));
+            plan.draw_situations(&mut Rng::stream(seed, "situations"));
         }
         if rng.chance(500) {
             plan.draw_pushes(&mut rng);
@@ -173,20 +174,22 @@ fn server(rng: &mut Rng) -> ServerPlan {
 }
 
 fn answer(rng: &mut Rng) -> Answer {
-    match rng.below(16) {
+    match rng.below(18) {
         0 => Answer::Status(401),
         1 => Answer::Status(403),
         2 => Answer::Status(404),
         3 => Answer::Status(*rng.pick(&[500, 502, 503])),
         4 | 5 => Answer::RetryAfter(*rng.pick(&[429, 503]), *rng.pick(&[0, 1, 2, 5])),
         6 | 7 => Answer::Reset,
-        8 => Answer::Cut,
+        8 => *rng.pick(&[Answer::Cut, Answer::TornPack]),
         9 => Answer::Flip,
         10 => Answer::WrongObject,
         11 => Answer::LeaveOut,
         12 => Answer::Drip,
         13 => Answer::Silence,
         14 => *rng.pick(&[Answer::Page, Answer::Empty]),
+        15 => Answer::Moved(*rng.pick(&[301, 302, 307, 308])),
+        16 => Answer::Loop,
         _ => Answer::Fatal,
     }
 }
@@ -269,7 +272,7 @@ fn step(rng: &mut Rng, acts: &[Act], hot: &[u32], pauses: u64, interrupts: u64) 
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use super::{super::KINDS, *};
 
     #[test]
     fn a_seed_always_gives_the_same_plan() {
@@ -291,6 +294,6 @@ mod tests {
                 }));
         }
         assert!(quiet > 10);
-        assert_eq!(seen.len(), 28, "{seen:?}");
+        assert_eq!(seen, BTreeSet::from(KINDS));
     }
 }

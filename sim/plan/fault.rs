@@ -54,6 +54,8 @@ pub enum Answer {
     RetryAfter(u16, u64),
     /// The connection breaks in the middle of the body.
     Reset,
+    /// The same, of answers that bring objects only.
+    TornPack,
     /// The body ends early, but as a whole HTTP message.
     Cut,
     /// One bit of the body is flipped.
@@ -70,12 +72,56 @@ pub enum Answer {
     Page,
     /// 200 with nothing.
     Empty,
+    /// A redirect with this status to where the repository is served too.
+    Moved(u16),
+    /// A redirect to the same place again.
+    Loop,
     /// A fatal message on the sideband, half-way.
     Fatal,
 }
 
+/// The kinds of all faults, as they are counted; pushes and remounts among them, which are none.
+pub const KINDS: [&str; 31] = [
+    "partition",
+    "hold",
+    "loss",
+    "slow",
+    "server down",
+    "power off",
+    "kill",
+    "remount",
+    "disk full",
+    "disk errors",
+    "bit rot",
+    "missing objects",
+    "push",
+    "401",
+    "403",
+    "404",
+    "5xx",
+    "retry-after",
+    "reset",
+    "torn pack",
+    "cut",
+    "flip",
+    "wrong object",
+    "object left out",
+    "drip",
+    "silence",
+    "page",
+    "empty",
+    "moved",
+    "redirect loop",
+    "fatal message",
+];
+
+/// What is counted like a fault where it happens: an operation that was interrupted.
+pub const INTERRUPTED: &str = "interrupted operation";
+/// The same: a power cut after which something that was not synced was gone or torn.
+pub const UNSYNCED: &str = "unsynced data lost";
+
 impl Fault {
-    /// The fault's kind, for counting.
+    /// The fault's kind, one of [`KINDS`].
     pub fn name(&self) -> &'static str {
         match self {
             Fault::Partition { .. } => "partition",
@@ -97,7 +143,7 @@ impl Fault {
 }
 
 impl Answer {
-    /// The answer's kind, for counting.
+    /// The answer's kind, one of [`KINDS`].
     pub fn name(self) -> &'static str {
         match self {
             Answer::Status(401) => "401",
@@ -106,6 +152,7 @@ impl Answer {
             Answer::Status(_) => "5xx",
             Answer::RetryAfter(..) => "retry-after",
             Answer::Reset => "reset",
+            Answer::TornPack => "torn pack",
             Answer::Cut => "cut",
             Answer::Flip => "flip",
             Answer::WrongObject => "wrong object",
@@ -114,6 +161,8 @@ impl Answer {
             Answer::Silence => "silence",
             Answer::Page => "page",
             Answer::Empty => "empty",
+            Answer::Moved(_) => "moved",
+            Answer::Loop => "redirect loop",
             Answer::Fatal => "fatal message",
         }
     }

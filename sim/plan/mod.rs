@@ -6,10 +6,11 @@
 
 mod draw;
 mod fault;
+mod situations;
 
 use serde::{Deserialize, Serialize};
 
-pub use fault::{Answer, Event, Fault};
+pub use fault::{Answer, Event, Fault, INTERRUPTED, KINDS, UNSYNCED};
 
 use super::repo::RepoPlan;
 

@@ -13,7 +13,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    plan::Plan,
+    marks,
+    plan::{INTERRUPTED, KINDS, Plan, UNSYNCED},
     props::Violation,
     trace::Trace,
     world::{self, Outcome},
@@ -49,7 +50,7 @@ impl Line {
             simulated_ms: outcome.simulated.as_millis() as u64,
             trace: format!("{:016x}", outcome.digest.0),
             lines: outcome.digest.1,
-            counts: outcome.counts.clone(),
+            counts: counts(outcome),
         }
     }
 
@@ -57,6 +58,17 @@ impl Line {
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("plain data")
     }
+}
+
+/// What a run counted, and zero for what it knows of and did not come to: what is never reached
+/// must be seen too.
+fn counts(outcome: &Outcome) -> BTreeMap<String, u64> {
+    let kinds = KINDS.iter().chain(&[INTERRUPTED, UNSYNCED]);
+    let faults = kinds.map(|kind| format!("fault: {kind}"));
+    let marks = marks::ALL.iter().map(|mark| (*mark).to_owned());
+    let mut counts: BTreeMap<String, u64> = faults.chain(marks).map(|what| (what, 0)).collect();
+    counts.extend(outcome.counts.clone());
+    counts
 }
 
 /// The file that a hunt's lines go to.

@@ -10,30 +10,38 @@ use super::{
     State,
     body::{Piece, Script},
     pack::{Leave, Trick, build, closure},
+    refuse::{MOVED, refuse},
     respond,
     wire::{self, Command},
 };
 use crate::{marks, plan::Answer, trace::now};
 
-const RESULT: &[(&str, &str)] = &[("content-type", "application/x-git-upload-pack-result")];
+pub(super) const RESULT: &[(&str, &str)] =
+    &[("content-type", "application/x-git-upload-pack-result")];
 const ADVERTISEMENT: &[(&str, &str)] = &[(
     "content-type",
     "application/x-git-upload-pack-advertisement",
 )];
 
-type Answered = (String, Response<Script>);
+pub(super) type Answered = (String, Response<Script>);
 
 impl State {
     /// Answers one request; what it was, for the trace.
     pub(super) fn handle(&mut self, mount: &str, target: &str, body: &[u8]) -> Answered {
-        let fault = self.draw();
+        let command = Command::parse(body);
+        let fault = self.draw(
+            command
+                .as_ref()
+                .is_some_and(|command| command.name == "fetch"),
+        );
         if let Some((answer, _)) = fault {
             self.counts.add(&format!("fault: {}", answer.name()));
-            if let Some(answered) = refuse(answer) {
+            if let Some(answered) = refuse(answer, target) {
                 return answered;
             }
         }
-        let mut path = target.trim_start_matches('/').splitn(2, '/');
+        let path = target.trim_start_matches(MOVED);
+        let mut path = path.trim_start_matches('/').splitn(2, '/');
         let repo = path
             .next()
             .and_then(|name| name.strip_prefix("repo")?.parse().ok());
@@ -50,7 +58,7 @@ impl State {
                 self.advertisement(),
                 false,
             ),
-            Some("git-upload-pack") => match Command::parse(body) {
+            Some("git-upload-pack") => match command {
                 Some(command) => {
                     let trick = match fault {
                         Some((Answer::WrongObject, _)) => Trick::Swap,
@@ -79,9 +87,13 @@ impl State {
                 out[cut] ^= 1 << self.rng.below(8);
                 self.pieces(out)
             }
-            Some((Answer::Reset, _)) => {
+            Some((answer @ (Answer::Reset | Answer::TornPack), _)) => {
                 out.truncate(cut);
                 let mut pieces = self.pieces(out);
+                // A break overtakes what was just sent, unless it comes later.
+                if answer == Answer::TornPack {
+                    pieces.push(Piece::Wait(Duration::from_millis(50)));
+                }
                 pieces.push(Piece::Break);
                 pieces
             }
@@ -339,28 +351,6 @@ impl State {
             });
         }
     }
-}
-
-/// The answers that need no look at the request.
-fn refuse(answer: Answer) -> Option<Answered> {
-    let seconds;
-    let (status, header, body): (u16, Option<(&str, &str)>, &str) = match answer {
-        Answer::Status(401) => (401, Some(("www-authenticate", "Basic realm=\"sim\"")), ""),
-        Answer::Status(status) => (status, None, ""),
-        Answer::RetryAfter(status, after) => {
-            seconds = after.to_string();
-            (status, Some(("retry-after", seconds.as_str())), "")
-        }
-        Answer::Page => (
-            200,
-            Some(("content-type", "text/html")),
-            "<html>Please log in.</html>",
-        ),
-        Answer::Empty => (200, RESULT.first().copied(), ""),
-        _ => return None,
-    };
-    let response = respond(status, header.as_slice(), Script::whole(body.to_owned()));
-    Some((format!("-> {}", answer.name()), response))
 }
 
 fn error(message: &str) -> Vec<u8> {

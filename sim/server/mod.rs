@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 pub mod pack;
+mod refuse;
 pub mod wire;
 
 use std::{
@@ -155,11 +156,13 @@ impl State {
         }
     }
 
-    /// The fault that hits this request, if one does, and until when it lasts.
-    fn draw(&mut self) -> Option<(Answer, Duration)> {
+    /// The fault that hits this request, if one does, and until when it lasts. `packs` is whether it
+    /// asks for objects.
+    fn draw(&mut self, packs: bool) -> Option<(Answer, Duration)> {
         let answers = std::mem::take(&mut self.answers);
         let hit = answers
             .iter()
+            .filter(|(answer, ..)| packs || *answer != Answer::TornPack)
             .find(|(_, per_mille, _)| self.rng.chance(*per_mille))
             .map(|(answer, _, until)| (*answer, *until));
         self.answers = answers;

@@ -65,18 +65,21 @@ impl Summary {
         seeds
     }
 
-    /// For people.
-    pub fn text(&self, took: Duration, jobs: usize) -> String {
+    /// For people. The runs took `took` by the clock and `busy` of processor time.
+    pub fn text(&self, took: Duration, busy: Duration, jobs: usize) -> String {
         let mut out = String::new();
         let seeds = self.ended.len() as f64;
-        let rate = seeds / took.as_secs_f64().max(1e-9);
+        let rate = |time: Duration| seeds / time.as_secs_f64().max(1e-9);
         // Writing to a string can't fail.
         let _ = writeln!(
             out,
-            "{seeds} seeds, {} operations, {:.0} s simulated, in {:.1} s: {rate:.1} seeds/s with {jobs} jobs",
+            "{seeds} seeds, {} operations ({:.0} a seed), {:.0} s simulated, in {:.1} s: {:.1} seeds/s with {jobs} jobs, {:.1} a second of processor time",
             self.operations,
+            self.operations as f64 / seeds.max(1.0),
             self.simulated_ms as f64 / 1000.0,
             took.as_secs_f64(),
+            rate(took),
+            rate(busy),
         );
         let (faults, marks): (Vec<_>, Vec<_>) = self
             .counts
@@ -85,7 +88,9 @@ impl Summary {
         for (title, counts) in [("faults", faults), ("marks", marks)] {
             let _ = writeln!(out, "{title}:");
             for (what, count) in counts {
-                let _ = writeln!(out, "{count:>10}  {}", what.trim_start_matches("fault: "));
+                let what = what.trim_start_matches("fault: ");
+                let never = if *count == 0 { "  NEVER" } else { "" };
+                let _ = writeln!(out, "{count:>10}  {what}{never}");
             }
         }
         for (property, (seeds, message)) in &self.failed {
@@ -122,16 +127,18 @@ mod tests {
         let mut summary = Summary::default();
         summary.read(concat!(
             "{\"begun\":1}\n",
-            "{\"seed\":1,\"property\":null,\"operations\":10,\"simulated_ms\":5,\"counts\":{\"a\":2}}\n",
+            "{\"seed\":1,\"property\":null,\"operations\":10,\"simulated_ms\":5,\"counts\":{\"a\":2,\"b\":0}}\n",
             "{\"begun\":2}\n",
             "{\"seed\":2,\"property\":\"truth\",\"message\":\"x\",\"operations\":3,\"simulated_ms\":5,\"counts\":{\"a\":1}}\n",
             "{\"begun\":3}\n",
         ));
         assert_eq!(summary.failed_seeds(), BTreeSet::from([2, 3]));
-        let text = summary.text(Duration::from_secs(1), 1);
-        assert!(text.contains("2 seeds, 13 operations"), "{text}");
+        let text = summary.text(Duration::from_secs(1), Duration::from_secs(4), 1);
+        assert!(text.contains("2 seeds, 13 operations (6 a seed)"), "{text}");
+        assert!(text.contains("2.0 seeds/s with 1 jobs, 0.5 a second of processor time"));
         assert!(text.contains("FAILED \"truth\": 1 seeds"), "{text}");
         assert!(text.contains("HUNG, OR DIED: [3]"), "{text}");
-        assert!(text.contains("         3  a"), "{text}");
+        assert!(text.contains("         3  a\n"), "{text}");
+        assert!(text.contains("         0  b  NEVER\n"), "{text}");
     }
 }
