@@ -74,6 +74,8 @@ pub struct MountState {
     pub waiting: RefCell<BTreeMap<Oid, Vec<u64>>>,
     /// How often the process was started.
     pub starts: Cell<u64>,
+    /// Since when no start led to a mount; none if the last one did.
+    pub shut_out_since: Cell<Option<Duration>>,
 }
 
 /// A process that runs a mount.

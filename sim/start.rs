@@ -27,6 +27,7 @@ use super::{
         crash,
         no_lie::{self, Excuse},
         one_flight::Rule,
+        stranded,
     },
     rng::{Rng, mix},
     runtime::SimRuntime,
@@ -117,11 +118,19 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
                     Err(format!("{}: no mount without a fault: {error}", state.name)),
                 );
             }
+            let since = state.shut_out_since.get().unwrap_or(begin);
+            state.shut_out_since.set(Some(since));
+            let check = stranded::shut_out(since, now(), world.quiet_since.get());
+            let check = check.map_err(|wrong| format!("{}: {wrong}: {error}", state.name));
+            world.verdicts.judge(stranded::NAME, check);
             world.kill(index);
             tokio::time::sleep(Duration::from_millis(700)).await;
             None
         }
-        Ok(repo) => Some(mounted(world, index, repo, begin)),
+        Ok(repo) => {
+            state.shut_out_since.set(None);
+            Some(mounted(world, index, repo, begin))
+        }
     }
 }
 

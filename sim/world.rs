@@ -136,6 +136,7 @@ fn build(plan: &Plan, trace: &Trace, counts: &Counts) -> Shared {
             failed: RefCell::default(),
             waiting: RefCell::default(),
             starts: Cell::new(0),
+            shut_out_since: Cell::new(None),
         });
     Rc::new(Context {
         plan: plan.clone(),

@@ -12,6 +12,19 @@ pub const NAME: &str = "no one is stranded";
 /// retry rules.
 pub const BOUND: Duration = Duration::from_secs(300);
 
+/// A mount could not be made at `now`, nor at any time since `since`; faults ended at `quiet`. Each
+/// try ends, so none is stranded, and yet nobody ever gets to the files.
+pub fn shut_out(since: Duration, now: Duration, quiet: Option<Duration>) -> Check {
+    match quiet {
+        Some(quiet) if now > quiet.max(since) + BOUND => Err(format!(
+            "no mount since {:.3} s, {:.0} s after the last fault",
+            since.as_secs_f64(),
+            (now - quiet).as_secs_f64(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Operations under way.
 #[derive(Default)]
 pub struct UnderWay {
@@ -93,5 +106,15 @@ mod tests {
         under_way.begin(s(50), "read".to_owned());
         assert_eq!(under_way.check(s(50) + BOUND, s(10)), Ok(()));
         assert!(under_way.check(s(51) + BOUND, s(10)).is_err());
+    }
+
+    #[test]
+    fn a_mount_that_never_comes_is_seen() {
+        let s = Duration::from_secs;
+        let late = s(50) + BOUND;
+        assert_eq!(shut_out(s(1), late, None), Ok(()), "faults go on");
+        assert_eq!(shut_out(s(1), late, Some(s(50))), Ok(()), "just in time");
+        assert!(shut_out(s(1), late + s(1), Some(s(50))).is_err());
+        assert_eq!(shut_out(s(60), late + s(1), Some(s(50))), Ok(()));
     }
 }

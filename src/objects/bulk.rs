@@ -137,8 +137,12 @@ async fn download(
                     return Ok(gap.commit);
                 }
                 // A server that walks the trees stops at one that is damaged, or too deep for it.
-                // Each by itself can still be had.
-                if matches!(error, OriginError::Refused { .. }) {
+                // Each by itself can still be had. So it can when the disk had no room for a large
+                // file that came along from a server that does not filter.
+                if matches!(
+                    error,
+                    OriginError::Refused { .. } | OriginError::Disk { .. }
+                ) {
                     tracing::info!(%error, "the trees come one by one");
                     return Ok(None);
                 }
@@ -237,3 +241,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
