@@ -141,7 +141,16 @@ fn children_time() -> Duration {
 
 /// Builds the simulation and finds its binary.
 fn build() -> Option<PathBuf> {
-    let output = Command::new("cargo")
+    let mut cargo = Command::new("cargo");
+    // What `cargo run` tells this program about its own package is not for the build: some build
+    // scripts ask for it, and everything above them would be built anew each time.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&*name);
+        }
+    }
+    let output = cargo
         .args([
             "test",
             "--profile",
