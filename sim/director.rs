@@ -161,7 +161,8 @@ impl Director {
 
     fn end(&mut self, sim: &mut Sim<'_>, event: &Event) {
         let world = &self.world;
-        world.trace.point(Class::Fault, "world", || {
+        let begin = Duration::from_millis(event.at_ms);
+        world.trace.span(Class::Fault, "world", begin, false, || {
             format!("{} ends", event.fault.name())
         });
         match &event.fault {

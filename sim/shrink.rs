@@ -1,4 +1,4 @@
-//! Makes a failing plan smaller while the same property fails: whole mounts' programs first, then events,
+//! Makes a failing plan smaller while it fails in the same way: whole mounts' programs first, then events,
 //! then runs of steps, halving as delta debugging does (Zeller and Hildebrandt, 2002).
 
 use crate::{plan::Plan, props::Violation, trace::Trace, world};
@@ -6,14 +6,25 @@ use crate::{plan::Plan, props::Violation, trace::Trace, world};
 /// Runs that one shrinking may take.
 const RUNS: u32 = 400;
 
-/// The smallest plan found whose run ends with a violation of the same property.
+/// The smallest plan found whose run ends with the same failure.
 pub fn shrink(plan: &Plan, violation: &Violation) -> Plan {
     shrink_with(plan, &mut |candidate| {
         let outcome = world::run(candidate, &Trace::default());
         outcome
             .violation
-            .is_some_and(|found| found.property == violation.property)
+            .is_some_and(|found| is_same(&found, violation))
     })
+}
+
+/// Whether two violations are the same failure: of one property, told in the same words. Paths, ids
+/// and numbers may differ.
+fn is_same(one: &Violation, other: &Violation) -> bool {
+    fn words(violation: &Violation) -> impl Iterator<Item = &str> {
+        let message = violation.message.split_whitespace();
+        let words = message.map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation()));
+        words.filter(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphabetic()))
+    }
+    one.property == other.property && words(one).eq(words(other))
 }
 
 fn shrink_with(plan: &Plan, fails: &mut dyn FnMut(&Plan) -> bool) -> Plan {
@@ -118,6 +129,32 @@ mod tests {
             has(plan, Act::Grep) >= 2 && !plan.events.is_empty()
         });
         assert_eq!((small.steps(), small.events.len()), (2, 1));
+    }
+
+    #[test]
+    fn another_place_is_the_same_failure_and_another_reason_is_not() {
+        let violation = |property, message: &str| Violation {
+            property,
+            at: std::time::Duration::ZERO,
+            message: message.to_owned(),
+        };
+        let first = violation(
+            "truth",
+            "lookup f1/f2: Io without a fault: object 2781: no space",
+        );
+        let is_same = |property, message| is_same(&first, &violation(property, message));
+        assert!(is_same(
+            "truth",
+            "lookup f9: Io without a fault: object aa81: no space"
+        ));
+        assert!(!is_same(
+            "truth",
+            "lookup f9: Io without a fault: object aa81: is damaged"
+        ));
+        assert!(!is_same(
+            "balance",
+            "lookup f1/f2: Io without a fault: object 2781: no space"
+        ));
     }
 
     fn has(plan: &Plan, act: Act) -> usize {

@@ -1,5 +1,5 @@
 //! The timeline of a run as one page that needs nothing else: hosts from top to bottom, simulated time from
-//! left to right; hover for the words, drag or scroll to move, ctrl and scroll to zoom.
+//! left to right; hover for the words, scroll to move, ctrl and scroll to zoom.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -8,14 +8,20 @@ use crate::trace::{Class, Happening};
 /// Lines of overlapping bars that a host gets at the most.
 const LANES: usize = 12;
 
-/// The page.
-pub fn timeline(head: &str, happenings: &[Happening], simulated: Duration) -> String {
+/// The page. `wrong` is when the property was seen not to hold.
+pub fn timeline(
+    head: &str,
+    happenings: &[Happening],
+    simulated: Duration,
+    wrong: Option<Duration>,
+) -> String {
     let mut hosts: BTreeMap<&str, Vec<&Happening>> = BTreeMap::new();
     for happening in happenings {
         hosts.entry(&happening.host).or_default().push(happening);
     }
     let mut rows = String::new();
-    let mut top = 20;
+    // Above the first host there is the axis.
+    let mut top = 30;
     for (host, mut bars) in hosts {
         bars.sort_by_key(|bar| bar.begin);
         let mut lanes = [Duration::ZERO; LANES];
@@ -40,7 +46,9 @@ pub fn timeline(head: &str, happenings: &[Happening], simulated: Duration) -> St
         top += used * 14 + 14;
     }
     let width = simulated.as_millis().max(1);
+    let wrong = wrong.map_or("null".to_owned(), |at| at.as_millis().to_string());
     PAGE.replace("HEAD", &escape(head))
+        .replace("WRONG", &wrong)
         .replace("ROWS", &rows)
         .replace("HEIGHT", &(top + 20).to_string())
         .replace("WIDTH", &width.to_string())
@@ -72,38 +80,63 @@ fn escape(text: &str) -> String {
 }
 
 const PAGE: &str = r#"<!doctype html>
+<html lang=en>
 <meta charset=utf-8><title>A simulated run</title>
 <style>
 body { font: 13px sans-serif; margin: 12px; background: #fff; color: #222 }
-pre { background: #f4f4f4; padding: 8px; white-space: pre-wrap }
+pre { background: #f4f4f4; padding: 8px; white-space: pre-wrap; overflow-wrap: anywhere }
 #box { overflow-x: scroll; border: 1px solid #ccc }
+#words { min-height: 3em }
 .host { font-weight: bold; font-size: 11px }
+.bar:hover { opacity: 0.6 }
+.tick { stroke: #e4e4e4 } .time { font-size: 10px; fill: #666 } .wrong { stroke: #c22; stroke-dasharray: 4 3 }
 .op { fill: #5b8def } .msg { fill: #58b368 } .fault { fill: #e0a030 } .life { fill: #8a63c9 } .bad { stroke: #c22; stroke-width: 1.5 }
 .legend span { padding: 1px 8px; margin-right: 8px; color: #fff }
 </style>
 <pre>HEAD</pre>
-<p class=legend><span style="background:#5b8def">operation</span><span style="background:#58b368">message</span><span style="background:#e0a030">fault</span><span style="background:#8a63c9">mount</span> red edge: failed. Ctrl and wheel zoom.</p>
-<div id=box><svg id=svg height=HEIGHT>ROWS</svg></div>
+<p class=legend><span style="background:#5b8def">operation</span><span style="background:#58b368">message</span><span style="background:#e0a030">fault</span><span style="background:#8a63c9">mount</span> Red edge: failed. Dashed: what must hold did not. Ctrl and wheel zoom; the words of what is pointed at stand below.</p>
+<div id=box><svg id=svg height=HEIGHT><g id=axis></g>ROWS</svg></div>
+<pre id=words></pre>
 <script>
 const svg = document.getElementById('svg'), box = document.getElementById('box');
-let scale = Math.max(0.02, (box.clientWidth - 120) / WIDTH);
+const axis = document.getElementById('axis'), words = document.getElementById('words');
+const wrong = WRONG;
+let scale = Math.max(0.0005, (box.clientWidth - 150) / WIDTH);
+function line(ms, name, label) {
+  const x = 100 + ms * scale;
+  return `<line class=${name} x1=${x} x2=${x} y1=14 y2=HEIGHT></line>` +
+    (label === undefined ? '' : `<text class=time x=${x + 2} y=11>${label} s</text>`);
+}
 function lay() {
-  svg.setAttribute('width', 110 + WIDTH * scale);
+  svg.setAttribute('width', 150 + WIDTH * scale);
   for (const bar of svg.querySelectorAll('.bar')) {
     bar.setAttribute('x', 100 + bar.dataset.x * scale);
     bar.setAttribute('width', Math.max(2, bar.dataset.w * scale));
   }
+  // Steps of 1, 2 or 5, at least 90 pixels apart, and not so many that drawing takes long.
+  let step = 10 ** Math.floor(Math.log10(90 / scale));
+  step *= [1, 2, 5, 10].find(by => step * by * scale >= 90);
+  step = Math.max(step, WIDTH / 2000);
+  let lines = '';
+  for (let ms = 0; ms <= WIDTH; ms += step) lines += line(ms, 'tick', +(ms / 1000).toFixed(4));
+  if (wrong !== null) lines += line(wrong, 'wrong');
+  axis.innerHTML = lines;
 }
+svg.addEventListener('mouseover', event => {
+  if (event.target.matches('.bar')) words.textContent = event.target.textContent;
+});
 box.addEventListener('wheel', event => {
   if (!event.ctrlKey) return;
   event.preventDefault();
-  const at = (box.scrollLeft + event.offsetX - 100) / scale;
+  const from = event.clientX - box.getBoundingClientRect().left;
+  const at = (box.scrollLeft + from - 100) / scale;
   scale *= event.deltaY < 0 ? 1.25 : 0.8;
   lay();
-  box.scrollLeft += (at * scale + 100) - (box.scrollLeft + event.offsetX);
+  box.scrollLeft = at * scale + 100 - from;
 }, { passive: false });
 lay();
 </script>
+</html>
 "#;
 
 #[cfg(test)]
@@ -124,7 +157,9 @@ mod tests {
             "seed 1",
             &[happening("a", "<b>"), happening("b", "x")],
             Duration::from_secs(1),
+            Some(Duration::from_millis(4)),
         );
+        assert!(page.contains("const wrong = 4;") && !page.contains("WIDTH"));
         assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"));
         assert!(
             page.contains(">a</text>") && page.contains(">b</text>") && page.contains("op bad")

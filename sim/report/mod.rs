@@ -107,21 +107,41 @@ pub fn folder(
     let trace = Trace::kept();
     let outcome = world::run(small, &trace);
     fs::write(folder.join("trace.txt"), trace.text())?;
-    let commit = Command::new("git").args(["rev-parse", "HEAD"]).output();
+    let commit = Command::new("git")
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ])
+        .output();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let commit = commit.unwrap_or_else(|_| "unknown".to_owned());
     let small_command = format!(
         "BONSAI_PLAN={}/shrunk.json cargo test --features sim --test sim replay -- --nocapture",
         folder.display()
     );
+    let told = |violation: &Violation| {
+        format!(
+            "at {:.3} s: {}",
+            violation.at.as_secs_f64(),
+            violation.message
+        )
+    };
+    let wrong = outcome.violation.as_ref();
+    let sizes = |plan: &Plan| format!("{} steps, {} events", plan.steps(), plan.events.len());
     let text = format!(
-        "seed {}\nproperty: {}\nat {:.3} s: {}\ncommit: {commit}\nwhole: {command}\nshrunk: {small_command}\n",
+        "seed {}\nproperty: {}\ncommit: {commit}\n\nwhole: {}\n{}\n{command}\n\nshrunk: {}\n{}\n{small_command}\n",
         plan.seed,
         violation.property,
-        violation.at.as_secs_f64(),
-        violation.message,
+        sizes(plan),
+        told(violation),
+        sizes(small),
+        wrong.map_or("fails no more".to_owned(), told),
     );
     fs::write(folder.join("failure.txt"), &text)?;
-    let page = html::timeline(&text, &trace.happenings(), outcome.simulated);
+    let wrong = wrong.map(|violation| violation.at);
+    let page = html::timeline(&text, &trace.happenings(), outcome.simulated, wrong);
     fs::write(folder.join("timeline.html"), page)
 }
