@@ -65,9 +65,6 @@ impl Subscriber for Marker {
             if message.0.contains("takes no more") {
                 counts.add(marks::DISK_REFUSED);
             }
-            if message.0.contains("what was fetched before") {
-                counts.add(marks::OFFLINE);
-            }
         });
     }
 

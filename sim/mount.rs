@@ -104,7 +104,7 @@ async fn program(mounted: Rc<Mounted>, worker: usize) {
         // A step that a crash cut off is not done again.
         state.next_step.borrow_mut()[worker] = number + 1;
         tokio::time::sleep(Duration::from_millis(step.pause_ms)).await;
-        run(&mounted, step, Interrupt::new(step.cancel)).await;
+        run(&mounted, step, Interrupt::of(step)).await;
     }
 }
 
@@ -167,7 +167,7 @@ async fn last_check(mounted: &Rc<Mounted>, round: u64) {
             };
             let mut tries = 0;
             loop {
-                let interrupt = Interrupt::new(None);
+                let interrupt = Interrupt::of(&step);
                 let begin = now();
                 tries += 1;
                 let failed = Run {

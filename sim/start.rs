@@ -139,6 +139,9 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
     let state = &world.mounts[index];
     let commit = repo.commit();
     let offline = repo.offline();
+    if offline {
+        world.counts.add(marks::OFFLINE);
+    }
     world
         .trace
         .span(Class::Life, &state.name, begin, false, || {

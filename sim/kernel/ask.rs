@@ -10,7 +10,7 @@ use super::Kernel;
 use crate::{
     context::{MountState, Shared},
     marks,
-    plan::INTERRUPTED,
+    plan::{INTERRUPTED, Step},
     props::{
         no_lie::{self, Asked},
         truth::shown,
@@ -41,23 +41,42 @@ pub enum Stop {
 }
 
 /// How a program's step may be interrupted.
-pub struct Interrupt(Cell<Option<u32>>);
+pub struct Interrupt {
+    /// At the so many-th time that the program waits; never if there is none.
+    at: Cell<Option<u32>>,
+    /// After it has waited that long then: only so others come to wait for what it began.
+    after: Duration,
+}
 
 impl Interrupt {
-    /// At the `at`th time that the program waits; never if there is none.
-    pub fn new(at: Option<u32>) -> Self {
-        Self(Cell::new(at))
+    /// As `step` says.
+    pub fn of(step: &Step) -> Self {
+        let after = [0, 0, 5, 40, 300][step.arg as usize / 8 % 5];
+        Self {
+            at: Cell::new(step.cancel),
+            after: Duration::from_millis(after),
+        }
     }
 
     /// `work`, or `None` if it is interrupted.
     async fn cut<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
+        let mut patience = pin!(tokio::time::sleep(self.after));
+        let mut waits = false;
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => match self.0.get() {
-                Some(0) => Poll::Ready(None),
+            Poll::Pending => match self.at.get() {
+                Some(0) if self.after.is_zero() => Poll::Ready(None),
+                Some(0) => {
+                    if !waits {
+                        waits = true;
+                        let until = tokio::time::Instant::now() + self.after;
+                        patience.as_mut().reset(until);
+                    }
+                    patience.as_mut().poll(cx).map(|()| None)
+                }
                 Some(n) => {
-                    self.0.set(Some(n - 1));
+                    self.at.set(Some(n - 1));
                     Poll::Pending
                 }
                 None => Poll::Pending,

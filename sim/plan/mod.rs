@@ -89,7 +89,7 @@ pub struct Step {
     pub arg: u32,
     /// Milliseconds before it.
     pub pause_ms: u64,
-    /// The program is interrupted at this await of the operation that has so many.
+    /// The program is interrupted at this one of its awaits, at once or a little later.
     pub cancel: Option<u32>,
 }
 

@@ -23,6 +23,9 @@ impl Plan {
         if rng.chance(200) {
             self.killed_while_cold(rng);
         }
+        if rng.chance(200) {
+            self.herd_with_quitters(rng);
+        }
         if rng.chance(100) {
             self.turned_away(rng);
         }
@@ -53,6 +56,25 @@ impl Plan {
                 per_mille: rng.range(50, 400),
             },
         });
+    }
+
+    /// Many programs want the same cold files at once, and some of them, the first ones too, are
+    /// interrupted while they wait.
+    fn herd_with_quitters(&mut self, rng: &mut Rng) {
+        let chosen = rng.below(self.mounts.len() as u64) as usize;
+        let paths: Vec<u32> = (0..READS).map(|_| rng.next() as u32).collect();
+        let mount = &mut self.mounts[chosen];
+        mount.workers.resize(CROWD, Vec::new());
+        for worker in &mut mount.workers {
+            let reads = paths.iter().map(|path| Step {
+                act: Act::Read,
+                path: *path,
+                arg: rng.next() as u32,
+                pause_ms: 0,
+                cancel: rng.chance(300).then(|| rng.below(4) as u32),
+            });
+            worker.splice(..0, reads.collect::<Vec<_>>());
+        }
     }
 
     /// The first packs break off, those with the trees of a commit that has many among them.
