@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -74,6 +74,8 @@ pub struct MountState {
     pub waiting: RefCell<BTreeMap<Oid, Vec<u64>>>,
     /// How often the process was started.
     pub starts: Cell<u64>,
+    /// Objects that any of its processes asked for.
+    pub asked: Arc<Mutex<BTreeSet<Oid>>>,
 }
 
 /// A process that runs a mount.

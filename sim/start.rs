@@ -1,7 +1,7 @@
 //! How a mount's process starts: its own seams, then the product's own `repo::open`.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -26,7 +26,7 @@ use super::{
     props::{
         crash,
         no_lie::{self, Excuse},
-        one_flight::Rule,
+        one_flight::{OneFlight, Rule},
     },
     rng::{Rng, mix},
     runtime::SimRuntime,
@@ -56,7 +56,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
     });
     let wire = Wire::new(
         state.name.clone(),
-        rule(world, index),
+        OneFlight::new(rule(world, index), state.asked.clone()),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
@@ -184,6 +184,7 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         commit,
         busy: Cell::new(0),
         draining: Cell::new(false),
+        warm: RefCell::default(),
     })
 }
 

@@ -39,6 +39,8 @@ pub enum Fault {
     DiskErrors { machine: usize, per_mille: u64 },
     /// Bits flip in so many files.
     BitRot { machine: usize, files: u64 },
+    /// So many files hold what belongs to others of their kind, whole in itself.
+    MixUp { machine: usize, files: u64 },
     /// The server loses some objects until the end.
     MissingObjects { repo: usize, per_mille: u64 },
     /// A branch moves on. Not a fault.
@@ -90,6 +92,7 @@ impl Fault {
             Fault::DiskFull { .. } => "disk full",
             Fault::DiskErrors { .. } => "disk errors",
             Fault::BitRot { .. } => "bit rot",
+            Fault::MixUp { .. } => "mix-up",
             Fault::MissingObjects { .. } => "missing objects",
             Fault::Push { .. } => "push",
         }

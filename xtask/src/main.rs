@@ -20,7 +20,7 @@ cargo xtask sim [--seeds N] [--from SEED] [--jobs J] [--batch B] [--out FOLDER] 
     (target/sim-failures). Ends at the first failures unless told to keep going.
 
 cargo xtask museum [NAME ...] [--some N --turn K] [--detector loom|shuttle|sim|test]
-    Plants each bug of sim/museum/, or those whose names have one of the NAMEs in them, into a copy
+    Plants each bug of sim/museum/, or those with one of these numbers or names, into a copy
     of the tree, and says which detector caught it and after how much. --some N takes the N whose turn
     it is. --detector leaves out what another one catches; shuttle runs loom's models.";
 

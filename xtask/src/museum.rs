@@ -28,7 +28,7 @@ const FOLDER: &str = "sim/museum";
 /// What to do.
 #[derive(Default)]
 pub struct Options {
-    /// Parts of names; all pieces without.
+    /// Numbers, or parts of names; all pieces without.
     names: Vec<String>,
     /// How many, and which turn it is.
     some: Option<usize>,
@@ -79,7 +79,7 @@ impl Options {
                 only.is_none_or(|only| piece.detector.name() == only)
             })
             .filter(|piece| {
-                let named = |name: &String| piece.name.contains(name.trim_end_matches(".patch"));
+                let named = |name: &String| piece.is_called(name.trim_end_matches(".patch"));
                 self.names.is_empty() || self.names.iter().any(named)
             })
             .collect();
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn pieces_are_chosen_by_name_and_by_detector() {
-        assert_eq!(chosen(&["02", "05-e.patch"]), ["02-b", "05-e"]);
+        assert_eq!(chosen(&["2", "05-e.patch"]), ["02-b", "05-e"]);
+        assert_eq!(chosen(&["0"]).len(), 0);
         assert_eq!(chosen(&["--detector", "sim"]), ["02-b", "04-d"]);
         assert_eq!(chosen(&["--detector", "shuttle"]), ["01-a", "03-c"]);
         assert!(options(&["--detector", "shuttle"]).shuttle);

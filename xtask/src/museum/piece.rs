@@ -106,6 +106,15 @@ impl Piece {
             files,
         })
     }
+
+    /// Whether `name` is its number, or a part of its name.
+    pub fn is_called(&self, name: &str) -> bool {
+        let number = self.name.split('-').next().unwrap_or_default();
+        match name.parse::<u32>() {
+            Ok(wanted) => number.parse() == Ok(wanted),
+            Err(_) => self.name.contains(name),
+        }
+    }
 }
 
 /// All pieces, in the order of their names.
