@@ -25,6 +25,7 @@ use super::{
     runtime::SimRuntime,
     server::GitServer,
     trace::{Trace, now},
+    wire::Wire,
 };
 
 /// Shared by everything in one world, which runs on one thread.
@@ -74,6 +75,8 @@ pub struct MountState {
     pub waiting: RefCell<BTreeMap<Oid, Vec<u64>>>,
     /// How often the process was started.
     pub starts: Cell<u64>,
+    /// Whether a process ended in the middle of something, ever.
+    pub killed: Cell<bool>,
     /// Objects that any of its processes asked for.
     pub asked: Arc<Mutex<BTreeSet<Oid>>>,
 }
@@ -82,6 +85,7 @@ pub struct MountState {
 pub struct Process {
     pub runtime: Arc<SimRuntime>,
     pub disk: Arc<ProcessDisk>,
+    pub wire: Arc<Wire>,
 }
 
 /// What the main loop wants of a mount.
@@ -112,6 +116,7 @@ impl Context {
     pub fn kill(&self, mount: usize) {
         if let Some(process) = self.mounts[mount].process.borrow_mut().take() {
             process.runtime.kill();
+            self.mounts[mount].killed.set(true);
         }
     }
 

@@ -50,24 +50,21 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
         dead.clone(),
     );
     let disk = machine.disk.process(dead);
-    *state.process.borrow_mut() = Some(Process {
-        runtime: runtime.clone(),
-        disk: disk.clone(),
-    });
-    let wire = Wire::new(
+    let wire = Arc::new(Wire::new(
         state.name.clone(),
         OneFlight::new(rule(world, index), state.asked.clone()),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
-    );
+    ));
+    *state.process.borrow_mut() = Some(Process {
+        runtime: runtime.clone(),
+        disk: disk.clone(),
+        wire: wire.clone(),
+    });
     let seams = Seams {
         runtime: runtime.clone(),
-        http: Arc::new(SimHttp::new(
-            runtime.clone(),
-            Arc::new(wire),
-            state.name.clone(),
-        )),
+        http: Arc::new(SimHttp::new(runtime.clone(), wire, state.name.clone())),
         disk: Arc::new(DiskHandle(disk)),
         credentials: Arc::new(Anonymous),
         config: Arc::new(GitSettings::default()),
@@ -76,10 +73,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
     let options = OpenOptions {
         source: parse_source(url.as_ref()).expect("a plain URL"),
         want: plan.want.clone().map_or(RefWant::Head, RefWant::Named),
-        cache_dir: match plan.own_cache {
-            true => PathBuf::from(format!("/cache/{}", state.name)),
-            false => PathBuf::from("/cache/all"),
-        },
+        cache_dir: cache_dir(world, index),
         memory_budget: plan.memory,
         progress: Arc::new(|_| {}),
     };
@@ -186,6 +180,14 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         draining: Cell::new(false),
         warm: RefCell::default(),
     })
+}
+
+/// Where a mount's cache is.
+pub fn cache_dir(world: &Shared, index: usize) -> PathBuf {
+    match world.plan.mounts[index].own_cache {
+        true => PathBuf::from(format!("/cache/{}", world.mounts[index].name)),
+        false => PathBuf::from("/cache/all"),
+    }
 }
 
 /// How strict one can be about requests.

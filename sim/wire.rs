@@ -63,6 +63,11 @@ impl Wire {
         }
     }
 
+    /// Whether nothing is asked for at the moment.
+    pub fn is_idle(&self) -> bool {
+        self.lock().open.is_empty()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().expect("watching does not panic")
     }

@@ -65,8 +65,8 @@ pub fn packs(files: &[(PathBuf, Vec<u8>)], rotten: &BTreeSet<PathBuf>) -> Check 
     Ok(())
 }
 
-/// Judges a disk where nothing ever failed and every process ended in an orderly way: nothing lies
-/// under a temporary name.
+/// Judges a cache on a disk where nothing ever failed, after every process ended in an orderly way:
+/// nothing lies under a temporary name.
 pub fn no_leftovers(files: &[(PathBuf, Vec<u8>)]) -> Check {
     match files.iter().find(|(path, _)| is_temporary(path)) {
         Some((path, _)) => Err(format!("{} was left behind", path.display())),
