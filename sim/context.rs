@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use super::{
     runtime::SimRuntime,
     server::GitServer,
     trace::{Trace, now},
+    wire::Wire,
 };
 
 /// Shared by everything in one world, which runs on one thread.
@@ -76,12 +77,17 @@ pub struct MountState {
     pub starts: Cell<u64>,
     /// Since when no start led to a mount; none if the last one did.
     pub shut_out_since: Cell<Option<Duration>>,
+    /// Whether a process ended in the middle of something, ever.
+    pub killed: Cell<bool>,
+    /// Objects that any of its processes asked for.
+    pub asked: Arc<Mutex<BTreeSet<Oid>>>,
 }
 
 /// A process that runs a mount.
 pub struct Process {
     pub runtime: Arc<SimRuntime>,
     pub disk: Arc<ProcessDisk>,
+    pub wire: Arc<Wire>,
 }
 
 /// What the main loop wants of a mount.
@@ -112,6 +118,7 @@ impl Context {
     pub fn kill(&self, mount: usize) {
         if let Some(process) = self.mounts[mount].process.borrow_mut().take() {
             process.runtime.kill();
+            self.mounts[mount].killed.set(true);
         }
     }
 

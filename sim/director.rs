@@ -145,6 +145,12 @@ impl Director {
                 machine.rotten.borrow_mut().extend(hit);
                 false
             }
+            Fault::MixUp { machine, files } => {
+                let machine = &world.machines[*machine];
+                let hit = machine.disk.mix_up(*files);
+                machine.rotten.borrow_mut().extend(hit);
+                false
+            }
             Fault::MissingObjects { repo, per_mille } => {
                 world.server.with(|server| server.lose(*repo, *per_mille));
                 true
@@ -199,7 +205,10 @@ impl Director {
                     process.disk.kill_after(u64::MAX / 2);
                 }
             }
-            Fault::Remount { .. } | Fault::BitRot { .. } | Fault::Push { .. } => {}
+            Fault::Remount { .. }
+            | Fault::BitRot { .. }
+            | Fault::MixUp { .. }
+            | Fault::Push { .. } => {}
         }
         // A fault of the same kind may still be on; then it goes on.
         let same: Vec<Event> = self

@@ -11,10 +11,10 @@ use super::{
         ask::{Interrupt, Mounted},
         program::Run,
     },
-    plan::{Act, Step},
-    props::{balance, budgets, stranded::BOUND},
+    plan::{Act, Fault, Step},
+    props::{Check, balance, budgets, stranded::BOUND, whole_objects},
     rng::Rng,
-    start::start,
+    start::{cache_dir, start},
     trace::{Class, now},
 };
 
@@ -216,6 +216,37 @@ async fn stop(world: &Shared, index: usize, mounted: Rc<Mounted>) {
         .span(Class::Life, &state.name, begin, false, || {
             "unmounted".to_owned()
         });
+    let idle = state
+        .process
+        .borrow()
+        .as_ref()
+        .is_some_and(|process| process.wire.is_idle() && !process.runtime.is_dead());
+    let orderly = idle && now() < begin + SHUTDOWN && !state.killed.get();
+    if orderly {
+        let left = leftovers(world, index);
+        world.verdicts.judge(whole_objects::NAME, left);
+    }
     world.kill(index);
+    state.killed.set(!orderly);
     drop(mounted);
+}
+
+/// What a mount left in a cache that only it uses, on a disk where nothing ever failed.
+fn leftovers(world: &Shared, index: usize) -> Check {
+    let plan = &world.plan;
+    let machine = plan.mounts[index].machine;
+    let alone = plan.mounts[index].own_cache || plan.mounts.len() == 1;
+    let failing = plan.events.iter().any(|event| {
+        matches!(
+            event.fault,
+            Fault::PowerOff { .. } | Fault::DiskFull { .. } | Fault::DiskErrors { .. }
+        )
+    });
+    if !alone || failing || plan.disks[machine] < 1 << 20 {
+        return Ok(());
+    }
+    let mut files = world.machines[machine].disk.files();
+    let cache = cache_dir(world, index);
+    files.retain(|(path, _)| path.starts_with(&cache));
+    whole_objects::no_leftovers(&files)
 }

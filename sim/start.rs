@@ -1,7 +1,7 @@
 //! How a mount's process starts: its own seams, then the product's own `repo::open`.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -26,7 +26,7 @@ use super::{
     props::{
         crash,
         no_lie::{self, Excuse},
-        one_flight::Rule,
+        one_flight::{OneFlight, Rule},
         stranded,
     },
     rng::{Rng, mix},
@@ -51,24 +51,21 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
         dead.clone(),
     );
     let disk = machine.disk.process(dead);
-    *state.process.borrow_mut() = Some(Process {
-        runtime: runtime.clone(),
-        disk: disk.clone(),
-    });
-    let wire = Wire::new(
+    let wire = Arc::new(Wire::new(
         state.name.clone(),
-        rule(world, index),
+        OneFlight::new(rule(world, index), state.asked.clone()),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
-    );
+    ));
+    *state.process.borrow_mut() = Some(Process {
+        runtime: runtime.clone(),
+        disk: disk.clone(),
+        wire: wire.clone(),
+    });
     let seams = Seams {
         runtime: runtime.clone(),
-        http: Arc::new(SimHttp::new(
-            runtime.clone(),
-            Arc::new(wire),
-            state.name.clone(),
-        )),
+        http: Arc::new(SimHttp::new(runtime.clone(), wire, state.name.clone())),
         disk: Arc::new(DiskHandle(disk)),
         credentials: Arc::new(Anonymous),
         config: Arc::new(GitSettings::default()),
@@ -77,10 +74,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
     let options = OpenOptions {
         source: parse_source(url.as_ref()).expect("a plain URL"),
         want: plan.want.clone().map_or(RefWant::Head, RefWant::Named),
-        cache_dir: match plan.own_cache {
-            true => PathBuf::from(format!("/cache/{}", state.name)),
-            false => PathBuf::from("/cache/all"),
-        },
+        cache_dir: cache_dir(world, index),
         memory_budget: plan.memory,
         progress: Arc::new(|_| {}),
     };
@@ -196,7 +190,16 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         commit,
         busy: Cell::new(0),
         draining: Cell::new(false),
+        warm: RefCell::default(),
     })
+}
+
+/// Where a mount's cache is.
+pub fn cache_dir(world: &Shared, index: usize) -> PathBuf {
+    match world.plan.mounts[index].own_cache {
+        true => PathBuf::from(format!("/cache/{}", world.mounts[index].name)),
+        false => PathBuf::from("/cache/all"),
+    }
 }
 
 /// How strict one can be about requests.

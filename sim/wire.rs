@@ -10,7 +10,7 @@ use super::{
     marks::{self, Counts},
     props::{
         Verdicts, budgets,
-        one_flight::{self, OneFlight, Rule},
+        one_flight::{self, OneFlight},
         politeness::{self, Politeness, Timing},
     },
     server::wire::Command,
@@ -41,10 +41,10 @@ struct Open {
 }
 
 impl Wire {
-    /// Watches the process of `mount`, which keeps to `rule`.
+    /// Watches the process of `mount`.
     pub fn new(
         mount: String,
-        rule: Rule,
+        flights: OneFlight,
         trace: Trace,
         counts: Counts,
         verdicts: Verdicts,
@@ -57,10 +57,15 @@ impl Wire {
             inner: Mutex::new(Inner {
                 next: 0,
                 open: BTreeMap::new(),
-                flights: OneFlight::new(rule),
+                flights,
                 politeness: Politeness::default(),
             }),
         }
+    }
+
+    /// Whether nothing is asked for at the moment.
+    pub fn is_idle(&self) -> bool {
+        self.lock().open.is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {

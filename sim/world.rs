@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -137,6 +138,8 @@ fn build(plan: &Plan, trace: &Trace, counts: &Counts) -> Shared {
             waiting: RefCell::default(),
             starts: Cell::new(0),
             shut_out_since: Cell::new(None),
+            killed: Cell::new(false),
+            asked: Arc::default(),
         });
     Rc::new(Context {
         plan: plan.clone(),
@@ -163,15 +166,16 @@ async fn start_machine(world: Shared, machine: usize) -> turmoil::Result {
     std::future::pending().await
 }
 
-/// Whether what lies under final names is whole. After a power cut it need not be: then readers find out.
+/// Whether what lies under final names is whole. After a power cut only packs must be: of the rest
+/// readers find out.
 fn disks_are_whole(world: &Shared) -> Result<(), String> {
-    let healthy = world
-        .machines
-        .iter()
-        .filter(|machine| !machine.crashed.get());
-    for machine in healthy {
+    for machine in &world.machines {
         let rotten: BTreeSet<_> = machine.rotten.borrow().clone();
-        whole_objects::loose(&machine.disk.files(), &rotten)?;
+        let files = machine.disk.files();
+        whole_objects::packs(&files, &rotten)?;
+        if !machine.crashed.get() {
+            whole_objects::loose(&files, &rotten)?;
+        }
     }
     Ok(())
 }

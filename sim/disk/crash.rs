@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::state::{BLOCK, DirRef, Entry, FileData, State, Write, lock, put, walk};
+use crate::props::whole_objects::loose_oid;
 
 impl State {
     /// Loses power: of what was not synced, some is there and some is not. Whether anything is gone.
@@ -83,6 +84,61 @@ impl State {
             hit.push(path);
         }
         hit
+    }
+}
+
+impl State {
+    /// Makes well-formed files hold what belongs to others: two loose objects exchange their
+    /// content, an index of a pack the places of two objects. Nothing but an object's id can tell.
+    pub fn mix_up(&mut self, count: u64) -> Vec<PathBuf> {
+        let (mut loose, mut indexes) = (Vec::new(), Vec::new());
+        walk(&self.root, Path::new("/"), &mut |path, file| {
+            if loose_oid(path).is_some() {
+                loose.push((path.to_owned(), file.clone()));
+            } else if path.extension().is_some_and(|ending| ending == "idx") {
+                indexes.push((path.to_owned(), file.clone()));
+            }
+        });
+        let mut hit = Vec::new();
+        for _ in 0..count {
+            if loose.len() > 1 && self.rng.chance(500) {
+                let (path, one) = loose.swap_remove(self.rng.below(loose.len() as u64) as usize);
+                let (other_path, other) = self.rng.pick(&loose).clone();
+                let (mut one, mut other) = (lock(&one), lock(&other));
+                let (one, other) = (&mut *one, &mut *other);
+                std::mem::swap(&mut one.live, &mut other.live);
+                std::mem::swap(&mut one.durable, &mut other.durable);
+                std::mem::swap(&mut one.unsynced, &mut other.unsynced);
+                hit.extend([path, other_path]);
+            } else if !indexes.is_empty() {
+                let (path, file) = self.rng.pick(&indexes).clone();
+                let (one, other) = (self.rng.next(), self.rng.next());
+                let mut file = lock(&file);
+                swap_offsets(&mut file.live, one, other);
+                swap_offsets(&mut file.durable, one, other);
+                hit.push(path);
+            }
+        }
+        hit
+    }
+}
+
+/// Exchanges the places of two objects in a pack's index (gitformat-pack, version 2).
+fn swap_offsets(index: &mut [u8], one: u64, other: u64) {
+    /// The header and the fan-out table, whose last word is the number of objects.
+    const IDS: usize = 8 + 4 * 256;
+    let Some(count) = index.get(IDS - 4..IDS) else {
+        return;
+    };
+    let count = count.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
+    // Behind the ids and the checksums.
+    let offsets = IDS + count * (20 + 4);
+    if count == 0 || index.len() < offsets + count * 4 {
+        return;
+    }
+    let place = |pick: u64| offsets + 4 * (pick % count as u64) as usize;
+    for byte in 0..4 {
+        index.swap(place(one) + byte, place(other) + byte);
     }
 }
 

@@ -94,6 +94,11 @@ impl SimDisk {
         self.lock().rot(count)
     }
 
+    /// Exchanges content between up to `count` files, each of which stays well-formed; which ones.
+    pub fn mix_up(&self, count: u64) -> Vec<PathBuf> {
+        self.lock().mix_up(count)
+    }
+
     /// All files with their content, by path.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.lock().files()

@@ -1,10 +1,16 @@
 //! One operation: the half that answers at once, else the half that waits, which may be interrupted at
 //! any of its awaits.
 
-use std::{cell::Cell, future::Future, pin::pin, task::Poll, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use bonsaifs::git::oid::Oid;
-use bonsaifs_core::fs::{AsyncFs, FsResult};
+use bonsaifs_core::fs::{AsyncFs, FsErrorKind, FsResult};
 
 use super::Kernel;
 use crate::{
@@ -14,6 +20,7 @@ use crate::{
     props::{
         no_lie::{self, Asked},
         truth::shown,
+        warm::{self, Warm},
     },
     repo::Commit,
     trace::{Class, now},
@@ -31,6 +38,8 @@ pub struct Mounted {
     pub busy: Cell<u64>,
     /// No new steps: an unmount waits for those under way.
     pub draining: Cell<bool>,
+    /// What was answered so far.
+    pub warm: RefCell<Warm>,
 }
 
 /// A program was interrupted, or got an error that is not its fault: it gives up what it was doing.
@@ -148,6 +157,7 @@ impl Mounted {
         let result = match quick {
             Some(result) => Some(result),
             None => {
+                self.judge_wait(&question);
                 let describe = || {
                     format!(
                         "{}: {} {}",
@@ -178,6 +188,12 @@ impl Mounted {
             }
         };
         self.note(&question, begin, was_quick, result.as_ref());
+        let found = matches!(result, Some(Ok(_)));
+        let absent = matches!(&result, Some(Err(error)) if error.kind() == FsErrorKind::NotFound);
+        if found || absent {
+            let mut warm = self.warm.borrow_mut();
+            warm.answered(question.what, question.path, found);
+        }
         match result {
             None => {
                 world.counts.add(&format!("fault: {INTERRUPTED}"));
@@ -204,9 +220,7 @@ impl Mounted {
                     )
                 });
                 world.verdicts.judge(no_lie::NAME, check);
-                if question.asked == Asked::Absent
-                    && error.kind() == bonsaifs_core::fs::FsErrorKind::NotFound
-                {
+                if question.asked == Asked::Absent && error.kind() == FsErrorKind::NotFound {
                     return Ok(None);
                 }
                 if shared {
@@ -219,6 +233,23 @@ impl Mounted {
                 Err(Stop::Failed)
             }
         }
+    }
+
+    /// Whether what has to wait now may have to.
+    fn judge_wait(&self, question: &Question<'_>) {
+        let plan = &self.world.plan.mounts[self.index];
+        let is_large = self.truth(|commit| {
+            let entry = commit.at(question.path);
+            entry.is_some_and(|entry| entry.size() >= bonsaifs::objects::disk::LARGE)
+        });
+        let check = self.warm.borrow().waits(
+            question.what,
+            question.path,
+            question.asked == Asked::Possible,
+            plan.listings >= 1 << 20,
+            plan.memory >= 1 << 20 && !is_large,
+        );
+        self.world.verdicts.judge(warm::NAME, check);
     }
 
     /// A failure may be due to a fault, or to a large file for which a tiny disk has no room.

@@ -307,6 +307,10 @@ impl Run<'_> {
         if self.step.arg & 64 != 0 {
             forgotten.reverse();
         }
+        // The root is no less there for a forget of its own (an unmount sends one).
+        if self.step.arg & 128 != 0 {
+            self.at.fs.forget(Ino::ROOT, 1);
+        }
         let world = &self.at.world;
         for (ino, lookups, path) in forgotten {
             world.operations.set(world.operations.get() + 1);

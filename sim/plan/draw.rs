@@ -31,6 +31,7 @@ impl Plan {
         if !rng.chance(125) {
             plan.draw_faults(&mut Rng::stream(seed, "faults"));
             plan.draw_situations(&mut Rng::stream(seed, "situations"));
+            plan.draw_mix_ups(&mut Rng::stream(seed, "mix-ups"));
         }
         if rng.chance(500) {
             plan.draw_pushes(&mut rng);
@@ -119,6 +120,30 @@ impl Plan {
                         fault,
                     });
                 }
+            }
+        }
+    }
+
+    /// Files that hold what belongs to others, in one run of five. Indexes are only read by a start.
+    fn draw_mix_ups(&mut self, rng: &mut Rng) {
+        if !rng.chance(200) {
+            return;
+        }
+        for _ in 0..rng.range(1, 3) {
+            let at_ms = rng.below(SPAN_MS);
+            let machine = rng.below(self.disks.len() as u64) as usize;
+            let files = rng.range(1, 20);
+            let mount = rng.below(self.mounts.len() as u64) as usize;
+            for (after, fault) in [
+                (0, Fault::MixUp { machine, files }),
+                (rng.below(100), Fault::Remount { mount }),
+            ] {
+                let at_ms = at_ms + after;
+                self.events.push(Event {
+                    at_ms,
+                    until_ms: at_ms,
+                    fault,
+                });
             }
         }
     }

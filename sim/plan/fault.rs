@@ -39,6 +39,8 @@ pub enum Fault {
     DiskErrors { machine: usize, per_mille: u64 },
     /// Bits flip in so many files.
     BitRot { machine: usize, files: u64 },
+    /// So many files hold what belongs to others of their kind, whole in itself.
+    MixUp { machine: usize, files: u64 },
     /// The server loses some objects until the end.
     MissingObjects { repo: usize, per_mille: u64 },
     /// A branch moves on. Not a fault.
@@ -81,7 +83,7 @@ pub enum Answer {
 }
 
 /// The kinds of all faults, as they are counted; pushes and remounts among them, which are none.
-pub const KINDS: [&str; 31] = [
+pub const KINDS: [&str; 32] = [
     "partition",
     "hold",
     "loss",
@@ -93,6 +95,7 @@ pub const KINDS: [&str; 31] = [
     "disk full",
     "disk errors",
     "bit rot",
+    "mix-up",
     "missing objects",
     "push",
     "401",
@@ -136,6 +139,7 @@ impl Fault {
             Fault::DiskFull { .. } => "disk full",
             Fault::DiskErrors { .. } => "disk errors",
             Fault::BitRot { .. } => "bit rot",
+            Fault::MixUp { .. } => "mix-up",
             Fault::MissingObjects { .. } => "missing objects",
             Fault::Push { .. } => "push",
         }

@@ -1,6 +1,9 @@
 //! **One flight**: any number of readers of a missing object cause one request for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use bonsaifs::git::oid::Oid;
 
@@ -15,7 +18,8 @@ pub enum Rule {
     Forgetful,
     /// No two requests at once want the same object.
     OneAtATime,
-    /// Nothing fails and nothing is evicted: an object is asked for once in a mount's life.
+    /// Nothing fails and nothing is evicted: an object is asked for once in a mount's life, however
+    /// often it is unmounted and mounted again.
     OnceForAll,
 }
 
@@ -24,22 +28,24 @@ pub struct OneFlight {
     rule: Rule,
     /// What is wanted now, by exchange.
     open: BTreeMap<u64, Vec<Oid>>,
-    ever: BTreeSet<Oid>,
+    /// What was asked for, by processes before this one too.
+    ever: Arc<Mutex<BTreeSet<Oid>>>,
 }
 
 impl OneFlight {
-    pub fn new(rule: Rule) -> Self {
+    /// `ever` is shared by all processes of a mount.
+    pub fn new(rule: Rule, ever: Arc<Mutex<BTreeSet<Oid>>>) -> Self {
         Self {
             rule,
             open: BTreeMap::new(),
-            ever: BTreeSet::new(),
+            ever,
         }
     }
 
     /// A request for `wants` goes out.
     pub fn begin(&mut self, exchange: u64, wants: Vec<Oid>) -> Check {
         let check = self.judge(&wants);
-        self.ever.extend(&wants);
+        self.ever().extend(&wants);
         self.open.insert(exchange, wants);
         check
     }
@@ -49,11 +55,15 @@ impl OneFlight {
             if self.rule != Rule::Forgetful && self.open.values().any(|open| open.contains(oid)) {
                 return Err(format!("{oid} is asked for while a request for it is out"));
             }
-            if self.rule == Rule::OnceForAll && self.ever.contains(oid) {
+            if self.rule == Rule::OnceForAll && self.ever().contains(oid) {
                 return Err(format!("{oid} is asked for again, and nothing had failed"));
             }
         }
         Ok(())
+    }
+
+    fn ever(&self) -> MutexGuard<'_, BTreeSet<Oid>> {
+        self.ever.lock().expect("a set that is only added to")
     }
 
     /// It is over.
@@ -78,12 +88,15 @@ mod tests {
             (Rule::OneAtATime, false, true),
             (Rule::OnceForAll, false, false),
         ] {
-            let mut flights = OneFlight::new(rule);
+            let ever = Arc::default();
+            let mut flights = OneFlight::new(rule, Arc::clone(&ever));
             assert_eq!(flights.begin(1, vec![oid("a"), oid("b")]), Ok(()));
             assert_eq!(flights.begin(2, vec![oid("c")]), Ok(()));
             assert_eq!(flights.begin(3, vec![oid("b")]).is_ok(), at_once);
             (1..=3).for_each(|exchange| flights.end(exchange));
             assert_eq!(flights.begin(4, vec![oid("a")]).is_ok(), later);
+            let mut remounted = OneFlight::new(rule, ever);
+            assert_eq!(remounted.begin(1, vec![oid("c")]).is_ok(), later);
         }
     }
 }

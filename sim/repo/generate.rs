@@ -269,7 +269,8 @@ impl Maker {
             1 | 2 => self.rng.pick(&self.common.clone()).clone(),
             3 => Bytes::from(text(&mut self.rng, 2000)),
             4 => {
-                let len = self.rng.below(1500) as usize;
+                // Some larger than what an incoming pack may take of memory, some just large.
+                let len = self.rng.below(4500) as usize;
                 Bytes::from(self.rng.bytes(len))
             }
             _ => Bytes::from(text(&mut self.rng, 200)),
