@@ -189,6 +189,7 @@ mod tests {
         lock(&runtime.sleepers).clear();
         tasks.run();
         assert_eq!(ends.get(), Some(Err(Elapsed)));
+        assert_eq!(Elapsed.to_string(), "no answer in time");
         assert!(tasks.alive().is_empty());
     }
 }

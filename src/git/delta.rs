@@ -302,6 +302,11 @@ pub mod tests {
             (vec![], malformed("ends within its header")),
             (vec![10], malformed("ends within its header")),
             (vec![0x80; 5], malformed("ends within its header")),
+            (vec![0xff; 9], malformed("ends within its header")),
+            (
+                vec![0xff; 10],
+                malformed("states a size of more than 64 bits"),
+            ),
             (
                 vec![0xff; 12],
                 malformed("states a size of more than 64 bits"),

@@ -248,7 +248,7 @@ mod tests {
         let mut end_of_pieces = End::NotYet;
         for piece in stream.chunks(step) {
             let mut out = |data: &[u8]| {
-                assert!(data.len() <= 64 * 1024);
+                assert!((1..=64 * 1024).contains(&data.len()));
                 collected.extend_from_slice(data);
                 Ok(())
             };

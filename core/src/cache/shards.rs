@@ -47,3 +47,22 @@ impl<T> Shards<T> {
         self.all.iter().map(|part| lock(&part.0))
     }
 }
+
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_bits_from_48_up_name_the_part_and_no_others() {
+        let parts = Cell::new(0);
+        let shards = Shards::new(|| parts.replace(parts.get() + 1));
+        assert_eq!(parts.get(), SHARDS);
+        for part in 0..SHARDS {
+            for others in [0, (1 << 48) - 1, 1 << 57] {
+                assert_eq!(*shards.of((part as u64) << 48 | others), part);
+            }
+        }
+    }
+}

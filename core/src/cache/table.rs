@@ -188,6 +188,27 @@ mod tests {
     }
 
     #[test]
+    fn memory_comes_back_in_one_stroke_too() {
+        let many = if cfg!(miri) { 1_000 } else { 10_000_u32 };
+        let table = Table::new();
+        (0..many).for_each(|key| assert!(table.upsert(key, ()).is_none()));
+        let capacity = || table.shards.iter().map(|s| s.capacity()).sum::<usize>();
+        let full = capacity();
+        table.retain(|key, ()| *key < 64);
+        assert!(capacity() < full / 2, "{} of {full}", capacity());
+    }
+
+    /// Else each removal would hash what is left anew.
+    #[test]
+    fn a_table_that_is_small_or_well_filled_is_left_as_it_is() {
+        for (keys, of) in [(30, 100), (1, 8)] {
+            let mut table = HashTable::with_capacity(of);
+            (0..keys).for_each(|key: u64| drop(table.insert_unique(key, key, |key| *key)));
+            shrink(&mut table, |_| panic!("{keys} of {of} are hashed again"));
+        }
+    }
+
+    #[test]
     fn a_panic_in_a_closure_leaves_a_usable_table() {
         let table = Table::new();
         table.upsert(1, "one");
@@ -255,6 +276,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.len(), model.len());
             }
+            prop_assert_eq!(table.is_empty(), model.is_empty());
             let mut all = BTreeMap::new();
             table.for_each(|k, v| { all.insert(*k, *v); });
             prop_assert_eq!(all, model);

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::{Attr, FsError, FsErrorKind, FsResult, Listing, Provider, StatFs};
 use crate::sync::Arc;
 
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod tests;
+
 /// One of two: as a provider, one that is of either type; as a node, a node of that one. Nested,
 /// it holds any number of types, as a [`super::Composite`] of several needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -89,3 +89,36 @@ impl fmt::Display for FsError {
 }
 
 impl Error for FsError {}
+
+#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+mod tests {
+    use super::*;
+
+    /// An error whose cause is another one.
+    #[derive(Debug)]
+    struct Outer(FsError);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the pack can't be had")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_failure_tells_its_whole_chain_of_causes() {
+        assert_eq!(FsError::from(FsErrorKind::Stale).to_string(), "Stale");
+        let inner = FsError::new(FsErrorKind::TimedOut, "no answer in 30 s");
+        let error = FsError::new(FsErrorKind::Io, Outer(inner));
+        assert_eq!(error.kind(), FsErrorKind::Io);
+        assert_eq!(
+            error.to_string(),
+            "the pack can't be had: no answer in 30 s"
+        );
+    }
+}

@@ -86,7 +86,9 @@ mod tests {
         assert_eq!(handles.remove(a), Some("a"));
         assert_eq!((handles.get(a), handles.remove(a)), (None, None));
         assert_eq!(handles.remove_if(b, |thing| *thing == "c"), None);
-        assert_eq!(handles.len(), 1);
+        assert_eq!((handles.len(), handles.is_empty()), (1, false));
+        assert_eq!(handles.remove(b), Some("b"));
+        assert!(handles.is_empty());
     }
 
     /// Museum 37: two handles that are the same let a write go into another file.

@@ -249,6 +249,7 @@ mod tests {
     fn what_is_written_is_found_and_git_reads_it() {
         for hash in HASHES {
             let data = written(hash);
+            assert_eq!(data.capacity(), data.len(), "its memory is taken at once");
             let index = Index::parse(Bytes::from(data.clone()), hash).expect("a good index");
             index.verify().expect("a good index");
             assert_eq!((index.len(), index.pack_checksum()), (7, oid(hash, 9, 9)));

@@ -106,6 +106,8 @@ fn modes_are_read_as_git_does() {
         ("644", None),
         ("20000", None),
         ("140000", None),
+        ("300644", None),
+        ("240000", None),
         ("1100644", None),
         ("40000000040000", None),
         ("777777777777777777777777777777", None),
@@ -120,6 +122,21 @@ fn modes_are_read_as_git_does() {
         let reasons: Vec<_> = tree.rejected.iter().map(|entry| entry.reason).collect();
         assert_eq!(reasons == [RejectReason::BadMode], expected.is_none());
     }
+}
+
+#[test]
+fn a_rejection_can_be_told_in_words() {
+    use RejectReason::*;
+    let all = [
+        Empty, Dot, DotDot, DotGit, Slash, TooLong, Duplicate, BadMode,
+    ];
+    for reason in all {
+        assert!(reason.as_str().starts_with("has ") || reason.as_str().starts_with("is "));
+    }
+    let mut words: Vec<_> = all.map(RejectReason::as_str).to_vec();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), all.len());
 }
 
 #[test]

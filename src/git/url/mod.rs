@@ -258,6 +258,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_repeats_the_address_without_its_password() {
+        assert!(message("ssh://bob:pw@host/r").contains("ssh://***@host/r"));
+        assert!(message("git://host/r").contains("git://host/r"));
+        assert!(message("file://srv/repo").contains("file://srv/repo"));
+    }
+
+    #[test]
+    fn a_scheme_is_what_rfc_3986_says() {
+        assert_eq!(split_scheme("git+ssh://h/r"), Some(("git+ssh", "h/r")));
+        assert_eq!(split_scheme("S3.x-1://"), Some(("S3.x-1", "")));
+        for none in [
+            "://h", "1a://h", "+a://h", "a_b://h", "a b://h", "a:/h", "ä://h",
+        ] {
+            assert_eq!(split_scheme(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn bad_addresses_are_refused_with_a_reason() {
         for (text, reason) in [
             ("https://", "empty host"),

@@ -276,6 +276,102 @@ mod tests {
     }
 
     #[test]
+    fn each_feature_is_taken_for_itself() {
+        let none = Capabilities::none;
+        for (line, expected) in [
+            (
+                "ls-refs",
+                Capabilities {
+                    ls_refs: true,
+                    ..none()
+                },
+            ),
+            (
+                "ls-refs=x unborn",
+                Capabilities {
+                    ls_refs: true,
+                    ls_refs_unborn: true,
+                    ..none()
+                },
+            ),
+            (
+                "fetch",
+                Capabilities {
+                    fetch: true,
+                    ..none()
+                },
+            ),
+            (
+                "fetch=shallow",
+                Capabilities {
+                    fetch: true,
+                    fetch_shallow: true,
+                    ..none()
+                },
+            ),
+            (
+                "fetch=filter",
+                Capabilities {
+                    fetch: true,
+                    fetch_filter: true,
+                    ..none()
+                },
+            ),
+            (
+                "fetch=ref-in-want",
+                Capabilities {
+                    fetch: true,
+                    fetch_ref_in_want: true,
+                    ..none()
+                },
+            ),
+            (
+                "fetch=sideband-all",
+                Capabilities {
+                    fetch: true,
+                    fetch_sideband_all: true,
+                    ..none()
+                },
+            ),
+            (
+                "server-option",
+                Capabilities {
+                    server_option: true,
+                    ..none()
+                },
+            ),
+            (
+                "agent=git/2",
+                Capabilities {
+                    agent: Some("git/2".to_owned()),
+                    ..none()
+                },
+            ),
+            (
+                "object-format=sha256",
+                Capabilities {
+                    hash: HashKind::Sha256,
+                    ..none()
+                },
+            ),
+            ("wait-for-done", none()),
+        ] {
+            let mut body = b"000eversion 2\n".to_vec();
+            pktline::encode_text(&mut body, line);
+            pktline::encode_flush(&mut body);
+            assert_eq!(v2(parse(&body)), expected, "{line}");
+        }
+        let assumed = Capabilities {
+            ls_refs: true,
+            fetch: true,
+            fetch_shallow: true,
+            fetch_filter: true,
+            ..none()
+        };
+        assert_eq!(Capabilities::assumed(), assumed);
+    }
+
+    #[test]
     fn old_versions_are_told_apart() {
         let repo = Repo::new(HashKind::Sha1);
         assert_eq!(parse(&repo.info_refs("")), Advertisement::Version(0));
@@ -333,6 +429,13 @@ mod tests {
             reason.contains("text/html") && reason.contains("<!DO"),
             "{reason}"
         );
+        let Advertisement::NotGit(reason) = parse(b"<!DOCTYPE html>") else {
+            panic!("is no Git server");
+        };
+        assert!(
+            !reason.contains("the answer is"),
+            "its type is right: {reason}"
+        );
         for body in [
             &b""[..],
             b"0000",
@@ -341,6 +444,8 @@ mod tests {
             b"000eversion 2\n0001",
             b"000eversion 3\n0000",
             b"000ahello\n0000",
+            b"000bhel\0lo\n0000",
+            b"0032a9993e364706816aba3e25717850c26c9cd0d89d r/x\n0000",
             b"000eversion 2\n0017object-format=md5!\n0000",
             b"001e# service=git-upload-pack\n000eversion 2\n0000",
             b"\x00\x01\x02\x03\x04",

@@ -56,6 +56,18 @@ mod tests {
     use crate::git::oracle::Repo;
 
     #[test]
+    fn a_request_asks_for_the_size_of_each_object() {
+        let id = "a9993e364706816aba3e25717850c26c9cd0d89d";
+        let oid = Oid::from_hex(id.as_bytes()).expect("an id");
+        let request = object_info_request(&Capabilities::assumed(), &[oid]);
+        let text = String::from_utf8_lossy(&request);
+        for part in ["command=object-info", "size\n", &format!("oid {id}\n")] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(request.ends_with(b"0000"));
+    }
+
+    #[test]
     fn a_real_server_tells_sizes() {
         for hash in [HashKind::Sha1, HashKind::Sha256] {
             let repo = Repo::new(hash);

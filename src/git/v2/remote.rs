@@ -53,6 +53,8 @@ mod tests {
             ("upload-pack: not our ref".to_owned(), Some(None)),
             ("upload-pack: not our ref a9993e".to_owned(), Some(None)),
             (format!("bad tree {ID}"), None),
+            (format!("token {ID} not valid"), None),
+            (format!("you want {ID}, I have none"), None),
             (String::new(), None),
         ] {
             assert_eq!(not_our_ref(&message, HashKind::Sha1), expected, "{message}");

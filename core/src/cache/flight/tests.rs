@@ -40,6 +40,7 @@ fn the_first_to_join_leads_and_all_others_wait() {
     let leader = lead(flights.join(&1));
     let mut waiters: Vec<_> = (0..3).map(|_| wait(flights.join(&1))).collect();
     assert_eq!((leader.interest(), flights.len()), (3, 1));
+    assert!(!flights.is_empty());
     assert!(poll_once(&mut waiters[0]).0.is_pending());
     drop(waiters.pop());
     assert_eq!(leader.interest(), 2);
@@ -56,6 +57,28 @@ fn other_keys_fly_on_their_own() {
     let _one = lead(flights.join(&1));
     let _two = lead(flights.join(&2));
     assert_eq!(flights.len(), 2);
+}
+
+#[test]
+fn whoever_waits_has_a_place_of_their_own_however_they_came() {
+    let flights = SingleFlight::new();
+    let leader = lead(flights.join(&1));
+    let mut waiters = vec![
+        leader.wait(),
+        leader.wait(),
+        wait(flights.join(&1)),
+        leader.wait(),
+    ];
+    for waiter in &mut waiters {
+        assert!(poll_once(waiter).0.is_pending());
+    }
+    assert_eq!(leader.interest(), 4);
+    drop(waiters.pop());
+    assert_eq!(leader.interest(), 3);
+    leader.complete(7);
+    for mut waiter in waiters {
+        assert_eq!(value(poll_once(&mut waiter).0), Some(7));
+    }
 }
 
 #[test]

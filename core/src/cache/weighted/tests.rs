@@ -27,6 +27,38 @@ fn what_is_not_used_goes_first() {
 }
 
 #[test]
+fn an_empty_cache_says_so_and_has_nothing_to_evict() {
+    let cache = Weighted::new(10);
+    assert!(cache.is_empty() && !cache.evict_one());
+    cache.insert(1, (), 1);
+    assert!(!cache.is_empty() && cache.evict_one());
+    assert!(cache.is_empty() && !cache.evict_one());
+}
+
+/// A key whose hash says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Colliding(u32);
+
+impl Hash for Colliding {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u32(0);
+    }
+}
+
+#[test]
+fn keys_with_the_same_hash_have_each_their_value() {
+    let cache = Weighted::new(10);
+    for key in 0..5 {
+        cache.insert(Colliding(key), key, 1);
+    }
+    assert_eq!(cache.remove(&Colliding(2)), Some(2));
+    for key in [0, 1, 3, 4] {
+        assert_eq!(cache.get(&Colliding(key)), Some(key));
+    }
+    assert_eq!((cache.get(&Colliding(2)), cache.len()), (None, 4));
+}
+
+#[test]
 fn what_was_used_once_goes_in_time() {
     let cache = Weighted::new(10);
     cache.insert(0, 0, 1);

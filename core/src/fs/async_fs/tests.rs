@@ -65,8 +65,21 @@ fn what_can_not_be_looked_up_says_why() {
     assert_eq!(look(b, b"x"), FsErrorKind::NotADirectory);
     assert_eq!(look(Ino(999), b"x"), FsErrorKind::Stale);
     assert_eq!(failed(run(fs.getattr(Ino(999)))), FsErrorKind::Stale);
+    assert_eq!(look(Ino::ROOT, &[b'x'; NAME_MAX]), FsErrorKind::NotFound);
+    for long in [NAME_MAX + 1, 4096] {
+        assert_eq!(look(Ino::ROOT, &vec![b'x'; long]), FsErrorKind::NameTooLong);
+    }
     assert_eq!(fs.provider().asked(Call::List(ROOT)), 1);
     assert_eq!(fs.stats().inodes, 2, "what failed was not counted");
+}
+
+#[test]
+fn what_was_invalidated_is_asked_for_again() {
+    let fs = fs(When::Soon);
+    look_up(&fs, "b");
+    fs.invalidate(&ROOT);
+    look_up(&fs, "b");
+    assert_eq!(fs.provider().asked(Call::List(ROOT)), 2);
 }
 
 #[test]

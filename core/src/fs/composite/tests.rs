@@ -248,14 +248,37 @@ fn composition_is_at_virtual_directories_only() {
         let bad_name = Err(MountError::BadName(bad.into()));
         assert_eq!(mount(&format!("new/{bad}/x")), bad_name);
     }
+    assert_eq!(mount(&"y".repeat(255)), Ok(()));
     let composite = builder.build();
-    assert_eq!(composite.providers().len(), 1);
+    assert_eq!(composite.providers().len(), 2);
     let fs = AsyncFs::new(composite, Config::default());
     assert_eq!(
         names(&fs, Ino::ROOT),
-        ["a"],
+        ["a".to_owned(), "y".repeat(255)],
         "a failed mount leaves nothing behind"
     );
+}
+
+#[test]
+fn what_can_not_be_mounted_is_named() {
+    let messages = [
+        (
+            MountError::NoName,
+            "a provider needs a path of at least one name",
+        ),
+        (MountError::BadName(b"..".into()), r#"".." can't be a name"#),
+        (
+            MountError::Occupied(b"a/b".into()),
+            r#"a provider is at "a/b" already"#,
+        ),
+        (
+            MountError::NotEmpty(b"a".into()),
+            r#"other providers are below "a""#,
+        ),
+    ];
+    for (error, message) in messages {
+        assert_eq!(error.to_string(), message);
+    }
 }
 
 #[test]

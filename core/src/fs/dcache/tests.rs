@@ -48,6 +48,18 @@ fn a_listing_is_kept() {
     assert_eq!(version(&filled(&cache, 1, 10)), 10);
     assert_eq!(cache.try_get(&1).map(|listing| version(&listing)), Some(10));
     assert_eq!((cache.len(), cache.weight()), (1, one_weight()));
+    assert!(!cache.is_empty());
+}
+
+#[test]
+fn what_was_evicted_and_is_asked_for_again_while_somebody_holds_it_is_kept_again() {
+    let cache = DCache::new(one_weight());
+    let held = filled(&cache, 1, 10);
+    filled(&cache, 2, 20);
+    assert!(Arc::ptr_eq(&held, &cache.try_get(&1).expect("held")));
+    drop(held);
+    assert_eq!(cache.try_get(&1).map(|listing| version(&listing)), Some(10));
+    assert!(cache.try_get(&2).is_none(), "it had to make room");
 }
 
 #[test]

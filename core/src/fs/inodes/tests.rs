@@ -46,6 +46,7 @@ fn files(names: &[&str]) -> Arc<Listing<u32>> {
 
 #[test]
 fn the_root_is_known_for_ever() {
+    assert!(!inodes(u64::MAX).is_empty());
     let inodes = inodes(ALL);
     let root = inodes.get(Ino::ROOT).expect("root");
     assert_eq!(

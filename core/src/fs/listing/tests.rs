@@ -36,6 +36,8 @@ fn entries_come_in_bytewise_order_however_they_were_pushed() {
     assert_eq!(names(&listing), [&b"B"[..], b"a", b"a-", b"b", b"\xff"]);
     let nodes: Vec<_> = listing.iter().map(|entry| *entry.node).collect();
     assert_eq!(nodes, [3, 1, 4, 0, 2]);
+    assert_eq!(names(&build(&[b"b", b"a"]).0), [b"a", b"b"]);
+    assert!(!listing.is_empty());
 }
 
 #[test]
@@ -73,6 +75,8 @@ fn of_equal_names_the_first_pushed_stays() {
         problems,
         [duplicate(b"a"), duplicate(b"b"), duplicate(b"b")]
     );
+    let (listing, bad) = build(&[b"a", b"a"]);
+    assert_eq!((listing.len(), *listing.get(0).node, bad.len()), (1, 0, 1));
 }
 
 #[test]
@@ -138,8 +142,22 @@ fn weight_counts_what_is_held() {
     let (many, _) = build(&many);
     // A slot, a node, a name and two places in the index for each.
     let each = size_of::<Slot>() + size_of::<usize>() + 3 + 2 * size_of::<u32>();
-    assert!(many.weight() >= 100 * each);
-    assert!(many.weight() < 100 * each + 300);
+    let itself = size_of::<Listing<usize>>() + size_of::<NameIndex>();
+    assert_eq!(build(&[]).0.weight(), itself);
+    assert_eq!(many.weight(), itself + 100 * each);
+    let mut two_times = ListingBuilder::new();
+    for (name, secs) in [(b"a", 1), (b"b", 2)] {
+        two_times.push(
+            name,
+            0_usize,
+            Kind::File,
+            0o644,
+            Timestamp { secs, nanos: 0 },
+            None,
+        );
+    }
+    let times = two_times.build().0.weight() - build(&[b"a", b"b"]).0.weight();
+    assert_eq!(times, 2 * size_of::<Timestamp>());
 }
 
 #[test]

@@ -140,6 +140,15 @@ fn other_files_are_no_packs() {
 fn limits_are_kept() {
     let header = build::pack_header(TIGHT.max_objects + 1);
     assert!(matches!(fails(&header), PackError::TooManyObjects { .. }));
+    let limit = TIGHT.max_objects;
+    let claimed = fails(&build::pack_header(0x1234_5678));
+    assert!(
+        matches!(claimed, PackError::TooManyObjects { objects: 0x1234_5678, limit: l } if l == limit),
+        "{claimed}"
+    );
+    // As many as are allowed are begun; there are just none.
+    let header = build::pack_header(limit);
+    assert!(!matches!(fails(&header), PackError::TooManyObjects { .. }));
 
     // Stated sizes are refused before anything is made, or reserved.
     for (kind, refused) in [

@@ -103,3 +103,30 @@ fn first_made(objects: &[Decoded], oid: &Oid) -> Option<u64> {
     let object = objects.iter().find(|object| object.oid == *oid)?;
     Some(object.offset)
 }
+
+#[test]
+fn however_a_pack_is_held_the_same_bytes_are_read() {
+    let bytes: &[u8] = b"0123456789";
+    let held: [&dyn ReadAt; 6] = [
+        &bytes,
+        &bytes.to_vec(),
+        &Bytes::from_static(b"0123456789"),
+        &&bytes,
+        &Arc::new(bytes.to_vec()),
+        &Arc::new(Bytes::from_static(b"0123456789")) as &dyn ReadAt,
+    ];
+    for pack in held {
+        for (offset, expected) in [
+            (0, &b"0123"[..]),
+            (3, b"3456"),
+            (8, b"89"),
+            (10, b""),
+            (99, b""),
+        ] {
+            let mut buf = [b'-'; 4];
+            let len = pack.read_at(offset, &mut buf).expect("memory");
+            assert_eq!(&buf[..len], expected);
+            assert!(buf[len..].iter().all(|byte| *byte == b'-'));
+        }
+    }
+}

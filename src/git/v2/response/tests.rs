@@ -26,6 +26,7 @@ fn read(body: &[u8], size: usize) -> (Vec<FetchEvent>, Result<(), ProtocolError>
             match response.next_event() {
                 Ok(Some(event)) => match (events.last_mut(), event) {
                     (Some(FetchEvent::PackData(before)), FetchEvent::PackData(more)) => {
+                        assert!(!more.is_empty(), "nothing is no event");
                         *before = [&before[..], &more[..]].concat().into();
                     }
                     (_, event) => events.push(event),

@@ -85,6 +85,24 @@ fn readdirplus_counts_each_entry_it_gives_and_no_other() {
     }
 }
 
+#[test]
+fn readdirplus_tells_the_attributes_of_the_dots_too() {
+    let fs = fs(When::Now);
+    let a = look_up(&fs, "a");
+    let scan = run(fs.scan(a.ino)).expect("a directory");
+    let mut dots = Vec::new();
+    fs.readdirplus(&scan, 0, &mut |item| {
+        dots.push(item.attr);
+        if dots.len() == 2 {
+            Take::Full
+        } else {
+            Take::More
+        }
+    });
+    let root = run(fs.getattr(Ino::ROOT)).expect("known");
+    assert_eq!(dots, [Some(a.attr), Some(root)]);
+}
+
 /// Museum 23: one child that can't be sized does not fail its directory.
 #[test]
 fn readdirplus_leaves_a_size_that_is_not_at_hand_open() {
