@@ -11,7 +11,7 @@ use std::{
 use bonsaifs::{
     git::url::parse_source,
     origin::RefWant,
-    repo::{OpenOptions, RepoFs, open},
+    repo::{OpenOptions, Prefetch, RepoFs, open},
     seams::{Seams, config::GitSettings, credentials::Anonymous},
 };
 use bonsaifs_core::fs::{AsyncFs, Config};
@@ -76,6 +76,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
         want: plan.want.clone().map_or(RefWant::Head, RefWant::Named),
         cache_dir: cache_dir(world, index),
         memory_budget: plan.memory,
+        prefetch: Prefetch::Auto,
         progress: Arc::new(|_| {}),
     };
     let begin = now();

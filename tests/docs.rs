@@ -242,8 +242,7 @@ fn references(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// True if `source` has a test of this name: a function after `#[test]`, or one that a macro of
-/// tests takes in.
+/// True if `source` has a test of this name: a function after `#[test]` or `#[tokio::test]`.
 fn has_test(source: &str, name: &str) -> bool {
     let mut marked = false;
     for line in source.lines().map(str::trim) {
@@ -251,8 +250,8 @@ fn has_test(source: &str, name: &str) -> bool {
             return marked;
         }
         // Between the mark and the function may be other attributes, and comments.
-        marked =
-            line == "#[test]" || (marked && (line.starts_with("#[") || line.starts_with("//")));
+        let is_mark = line == "#[test]" || line.starts_with("#[tokio::test");
+        marked = is_mark || (marked && (line.starts_with("#[") || line.starts_with("//")));
     }
     false
 }
@@ -288,6 +287,10 @@ fn a_test_is_known_by_its_mark() {
     assert!(has_test("#[test]\nfn a() {}", "a"));
     assert!(has_test(
         "    #[test]\n    // why\n    #[ignore]\n    fn a() {",
+        "a"
+    ));
+    assert!(has_test(
+        "#[tokio::test(start_paused = true)]\nasync fn a() {",
         "a"
     ));
     assert!(!has_test("fn a() {}", "a"));

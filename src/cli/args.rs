@@ -1,8 +1,10 @@
-//! The command line. May import: clap. Help comes from here alone.
+//! The command line. May import: clap, repo. Help comes from here alone.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::repo;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,9 +78,33 @@ pub struct Mount {
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub memory: u32,
+    /// What to fetch ahead: auto follows what is read, all brings the whole commit
+    #[arg(long, value_name = "WHAT", default_value = "auto")]
+    pub prefetch: Prefetch,
     /// Write the log to this file
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+}
+
+/// What `--prefetch` may be.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Prefetch {
+    /// What a scan is likely to read next
+    Auto,
+    /// Nothing
+    None,
+    /// Everything, from the start
+    All,
+}
+
+impl From<Prefetch> for repo::Prefetch {
+    fn from(prefetch: Prefetch) -> Self {
+        match prefetch {
+            Prefetch::Auto => Self::Auto,
+            Prefetch::None => Self::None,
+            Prefetch::All => Self::All,
+        }
+    }
 }
 
 /// `bonsai unmount`.

@@ -201,6 +201,14 @@ fn status_lines(status: &Value) -> Vec<String> {
         }),
     );
     line(
+        "ahead",
+        number("/prefetch/objects").map(|objects| {
+            let bytes = size(number("/prefetch/bytes").unwrap_or(0));
+            let used = number("/prefetch/used").unwrap_or(0);
+            format!("{objects} objects fetched ahead ({bytes}), {used} of them used")
+        }),
+    );
+    line(
         "memory",
         number("/memory/bytes")
             .zip(number("/memory/budget"))

@@ -76,6 +76,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         dir: AnyPath(absolute(&args.dir)?),
         cache_dir: AnyPath(absolute(&cache_dir)?),
         memory: args.memory as usize * (1 << 20),
+        prefetch: args.prefetch.into(),
         allow_other: args.allow_other,
         xattrs: args.xattr,
         log: log.map(AnyPath),
@@ -320,6 +321,7 @@ mod tests {
             xattr: false,
             cache_dir: Some("c".into()),
             memory: 2,
+            prefetch: args::Prefetch::None,
             log_file: Some("l".into()),
         };
         let (plan, source) = plan(args).expect("all is given");
@@ -330,5 +332,6 @@ mod tests {
         assert_eq!(plan.cache_dir.0, here.join("c"));
         assert_eq!(plan.log, Some(AnyPath(here.join("l"))));
         assert_eq!(plan.memory, 2 << 20);
+        assert_eq!(plan.prefetch, crate::repo::Prefetch::None);
     }
 }

@@ -116,6 +116,7 @@ impl Mount {
             want: plan.want(),
             cache_dir: plan.cache_dir.0.clone(),
             memory_budget: plan.memory,
+            prefetch: plan.prefetch,
             progress: Arc::new(move |progress| watcher.progress(progress)),
         };
         let repo = repo::open(seams, options).await?;

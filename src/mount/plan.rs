@@ -9,7 +9,7 @@ use super::{
     device::Access,
     names::{AnyPath, DirFields},
 };
-use crate::{fuse::Xattrs, origin::RefWant};
+use crate::{fuse::Xattrs, origin::RefWant, repo::Prefetch};
 
 /// All that `bonsai mount` was told, with nothing left to look up in the caller's folder.
 #[derive(Clone, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Plan {
     pub cache_dir: AnyPath,
     /// Bytes of objects to keep in memory.
     pub memory: usize,
+    /// What is fetched that nobody asked for.
+    pub prefetch: Prefetch,
     /// Whether other users may use it.
     pub allow_other: bool,
     /// Whether extended attributes can be read.
@@ -106,6 +108,7 @@ mod tests {
             dir: any(b"/mnt/\xfe"),
             cache_dir: any(b"/c"),
             memory: 7,
+            prefetch: Prefetch::All,
             allow_other: true,
             xattrs: false,
             log: Some(any(b"/\xfd")),
@@ -116,6 +119,7 @@ mod tests {
         assert_eq!(back.source, plan.source);
         assert_eq!(back.dir, plan.dir);
         assert_eq!(back.log, plan.log);
+        assert_eq!(back.prefetch, Prefetch::All);
         assert_eq!(back.want(), RefWant::Named("main".to_owned()));
         assert_eq!(back.access(), Access::Everyone);
         assert_eq!(back.xattr_policy(), Xattrs::Off);

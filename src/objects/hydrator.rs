@@ -1,10 +1,11 @@
 //! The hydrator: joins what is wanted into few requests.
 //!
 //! A want leaves at once while fewer than [`MAX_REQUESTS`] are out; otherwise it queues, and goes
-//! with the next request, together with all that queued meanwhile. While a whole commit is being
+//! with the next request, together with all that queued meanwhile. What a prefetch ([`super::prefetch`]) is
+//! bringing already waits for that. While a whole commit is being
 //! downloaded ([`super::ObjectStore::download_commit`]), what that download will bring anyway waits for it.
 //!
-//! Always holds: every want has exactly one flight's lead here, until it is delivered, fails, or
+//! Always holds: at most [`MAX_REQUESTS`] are out, a commit's download not counted; every want has exactly one flight's lead here, until it is delivered, fails, or
 //! nobody waits for it any more; `leads` is never locked across an await or a completion.
 
 use std::{
@@ -13,7 +14,8 @@ use std::{
 };
 
 use bonsaifs_core::cache::flight::Lead;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::Notify;
 
 use super::{
     error::ObjectError,
@@ -29,7 +31,7 @@ use crate::{
 };
 
 /// Requests for objects in flight at once, for one origin (facts of Git hosts: 4 is polite).
-const MAX_REQUESTS: usize = 4;
+pub(super) const MAX_REQUESTS: usize = 4;
 /// Objects asked for in one request at the most: the server's delta search delays the first
 /// object of a larger one.
 const BATCH: usize = 256;
@@ -38,24 +40,30 @@ const BATCH: usize = 256;
 #[derive(Default)]
 pub(super) struct Hydrator {
     state: Mutex<State>,
+    /// Told when a request has ended.
+    pub request_ended: Notify,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Whose results wait for an object, by object.
     leads: FxHashMap<Oid, Wanted>,
     /// Wanted, and in no request yet.
     queue: VecDeque<Want>,
     /// Wants so far.
     turns: u64,
-    /// Requests out, the download of a commit not counted.
+    /// Requests out for what is wanted; prefetches and the download of a commit not counted.
     requests: usize,
+    /// Prefetches out.
+    pub prefetches: usize,
+    /// What prefetches are bringing. Who wants one of these is not in the queue.
+    pub riding: FxHashSet<Oid>,
     bulk: BulkState,
 }
 
-struct Wanted {
-    lead: Lead<Oid, Outcome>,
-    kind: ObjectKind,
+pub(super) struct Wanted {
+    pub lead: Lead<Oid, Outcome>,
+    pub kind: ObjectKind,
     turn: u64,
 }
 
@@ -90,6 +98,25 @@ impl BulkState {
 }
 
 impl State {
+    /// Requests out, the download of a commit not counted.
+    pub fn requests(&self) -> usize {
+        self.requests + self.prefetches
+    }
+
+    /// Whether somebody waits for the object.
+    pub fn is_wanted(&self, oid: &Oid) -> bool {
+        self.leads.contains_key(oid)
+    }
+
+    /// Ends a prefetch of `oids`: those who waited for one that it did not bring.
+    pub fn end_prefetch(&mut self, oids: &[Oid]) -> Vec<(Oid, Wanted)> {
+        self.prefetches -= 1;
+        let not_brought = oids.iter().filter(|oid| self.riding.remove(*oid));
+        not_brought
+            .filter_map(|oid| self.leads.remove_entry(oid))
+            .collect()
+    }
+
     /// What waits for `want`, if it was not delivered.
     fn wanted(&self, want: &Want) -> Option<&Wanted> {
         let wanted = self.leads.get(&want.oid)?;
@@ -100,7 +127,9 @@ impl State {
 impl Hydrator {
     /// Takes the lead of an object that was just published, if somebody waits for it.
     pub fn delivered(&self, oid: &Oid) -> Option<Lead<Oid, Outcome>> {
-        self.lock().leads.remove(oid).map(|wanted| wanted.lead)
+        let mut state = self.lock();
+        state.riding.remove(oid);
+        state.leads.remove(oid).map(|wanted| wanted.lead)
     }
 
     /// Notes that the commit's download brings blobs too.
@@ -116,7 +145,7 @@ impl Hydrator {
         self.lock().leads.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
             .expect("no code panics while it holds the hydrator's state")
@@ -134,7 +163,7 @@ impl Inner {
                 None => {
                     state.turns += 1;
                     let turn = state.turns;
-                    if !state.bulk.brings(kind) {
+                    if !state.bulk.brings(kind) && !state.riding.contains(&oid) {
                         state.queue.push_back(Want { oid, turn });
                     }
                     state.leads.insert(oid, Wanted { lead, kind, turn });
@@ -149,13 +178,13 @@ impl Inner {
     }
 
     /// Sends what is queued, as far as the bound on requests allows.
-    fn send_requests(self: &Arc<Self>) {
+    pub fn send_requests(self: &Arc<Self>) {
         loop {
             let mut wants = Vec::new();
             let mut unwanted = Vec::new();
             {
                 let mut state = self.hydrator.lock();
-                if state.requests >= MAX_REQUESTS {
+                if state.requests() >= MAX_REQUESTS {
                     return;
                 }
                 while wants.len() < BATCH {
@@ -226,6 +255,7 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.hydrator.lock().requests -= 1;
         self.0.send_requests();
+        self.0.hydrator.request_ended.notify_waiters();
     }
 }
 

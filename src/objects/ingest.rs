@@ -1,6 +1,9 @@
 //! One fetch's stream, on its way in: verified, published at once, and kept on disk.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use bonsaifs_core::rt::run_blocking;
 use bytes::Bytes;
@@ -10,6 +13,7 @@ use super::{
     content::Content,
     disk::{DiskTier, LARGE, LargeWriter, Spool},
     store::Inner,
+    tuning::PREFETCHED,
 };
 use crate::{
     git::{
@@ -30,6 +34,8 @@ pub(super) struct Ingest {
     decoder: StreamDecoder,
     found: Found,
     large: Option<Incoming>,
+    /// Whether the decoder met an object that is larger than this fetch may bring.
+    too_large: bool,
 }
 
 /// What was decoded so far.
@@ -39,7 +45,12 @@ struct Found {
     /// The first few blobs, in case it stays at so few.
     small: Vec<(Oid, Bytes)>,
     large: Vec<Oid>,
+    /// Takes every object and its size in bytes, for a prefetch.
+    came: Option<Came>,
 }
+
+/// What a prefetch brought: ids, and sizes in bytes.
+pub(super) type Came = Arc<Mutex<Vec<(Oid, u64)>>>;
 
 /// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
 struct Incoming {
@@ -54,6 +65,28 @@ impl Ingest {
             large: LARGE,
             ..Limits::default()
         };
+        Self::with_limits(inner, progress, limits)
+    }
+
+    /// For a prefetch: ends with an error at the first object of more than [`PREFETCHED`] bytes,
+    /// and notes in `came` what comes before.
+    pub fn of_prefetch(inner: Arc<Inner>, came: Came) -> Self {
+        let limits = Limits {
+            large: u64::MAX,
+            max_object: PREFETCHED,
+            ..Limits::default()
+        };
+        let mut ingest = Self::with_limits(inner, None, limits);
+        ingest.found.came = Some(came);
+        ingest
+    }
+
+    /// Whether an object of a prefetch was too large.
+    pub fn is_too_large(&self) -> bool {
+        self.too_large
+    }
+
+    fn with_limits(inner: Arc<Inner>, progress: Option<Arc<BulkProgress>>, limits: Limits) -> Self {
         // A local source's objects are on a disk already.
         let disk = inner.disk.clone().filter(|_| !inner.origin.is_local());
         Self {
@@ -61,6 +94,7 @@ impl Ingest {
             spool: Spool::new(disk),
             found: Found::default(),
             large: None,
+            too_large: false,
             progress,
             inner,
         }
@@ -179,11 +213,15 @@ impl Found {
         let Decoded {
             oid,
             kind,
+            size,
             offset,
             crc32,
             data,
             ..
         } = decoded;
+        if let Some(came) = &self.came {
+            came.lock().expect("only pushed to").push((oid, size));
+        }
         self.entries.push(IndexEntry { oid, crc32, offset });
         if let Some(progress) = progress {
             progress.object();
@@ -216,6 +254,7 @@ impl FetchSink for Ingest {
             found,
             inner,
             progress,
+            too_large,
             ..
         } = self;
         if let Some(progress) = progress {
@@ -232,7 +271,10 @@ impl FetchSink for Ingest {
             .push(&data, spool, &mut |decoded| {
                 found.take(inner, progress.as_deref(), decoded)
             })
-            .map_err(|error| corrupt(inner, &error))
+            .map_err(|error| {
+                *too_large = matches!(error, PackError::TooLarge { .. });
+                corrupt(inner, &error)
+            })
     }
 
     fn object(&mut self, oid: Oid, kind: ObjectKind, data: Bytes) -> Result<(), OriginError> {

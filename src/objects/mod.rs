@@ -13,6 +13,7 @@ pub mod disk;
 mod error;
 mod hydrator;
 mod ingest;
+mod prefetch;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -23,4 +24,5 @@ mod tuning;
 pub use bulk::BulkProgress;
 pub use content::Content;
 pub use error::ObjectError;
+pub use prefetch::{PREFETCHES, Prefetched, Unfinished};
 pub use store::{BackgroundJob, LastError, ObjectStore, Place, StoreStatus};

@@ -206,6 +206,11 @@ impl ObjectStore {
         self.0.notes.begin()
     }
 
+    /// The memory tier's bound in bytes.
+    pub fn memory_budget(&self) -> u64 {
+        self.0.memory.budget() as u64
+    }
+
     /// Where objects come from when nothing here has them.
     pub fn origin(&self) -> &Arc<dyn Origin> {
         &self.0.origin

@@ -15,6 +15,9 @@ const fn choose(real: u64, simulated: u64) -> u64 {
 /// Blobs of this many bytes and more are never held whole in memory: they live as plain files.
 pub const LARGE: u64 = choose(8 << 20, 4 << 10);
 
+/// Blobs with more bytes than this are not prefetched.
+pub(super) const PREFETCHED: u64 = choose(1 << 20, (4 << 10) - 1);
+
 /// Bytes of a large file that one checksum covers.
 pub(super) const BLOCK: usize = choose(64 << 10, 512) as usize;
 

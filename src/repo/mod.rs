@@ -5,14 +5,19 @@
 //! Always holds: what is shown is the tree of exactly one commit, less the entries that no honest
 //! tree has; a name that is in the tree never becomes "no such file" because something failed.
 
+mod ahead;
 mod error;
 mod hosts;
 mod open;
 mod provider;
+mod scan;
 mod status;
 mod tree;
 
 pub use error::RepoError;
 pub use open::{OpenOptions, Progress, open};
 pub use provider::{Node, RepoFs};
-pub use status::{DiskStatus, ErrorStatus, MemoryStatus, NodeInfo, OriginStatus, RepoStatus};
+pub use scan::Prefetch;
+pub use status::{
+    DiskStatus, ErrorStatus, MemoryStatus, NodeInfo, OriginStatus, PrefetchStatus, RepoStatus,
+};

@@ -10,7 +10,7 @@ use bonsaifs_core::{
     rt::{SharedRuntime, run_blocking},
 };
 
-use super::{error::RepoError, hosts, provider::RepoFs};
+use super::{error::RepoError, hosts, provider::RepoFs, scan::Prefetch};
 use crate::{
     git::{
         commit::parse_commit,
@@ -41,6 +41,8 @@ pub struct OpenOptions {
     pub cache_dir: PathBuf,
     /// Bytes of objects kept in memory.
     pub memory_budget: usize,
+    /// What is fetched that nobody asked for.
+    pub prefetch: Prefetch,
     /// Told what is going on, now and then.
     pub progress: Arc<dyn Fn(Progress) + Send + Sync>,
 }
@@ -139,6 +141,7 @@ pub async fn open(seams: &Seams, options: OpenOptions) -> Result<RepoFs, RepoErr
             time,
             offline,
         },
+        options.prefetch,
     ))
 }
 

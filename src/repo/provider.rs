@@ -14,7 +14,9 @@ use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
 use super::{
+    ahead::Ahead,
     open::Pinned,
+    scan::Prefetch,
     tree::{self, Listed},
 };
 use crate::{
@@ -53,6 +55,8 @@ pub(super) struct Inner {
     pub pinned: Pinned,
     pub rejected: Rejected,
     pub known: Known,
+    /// What asks for more than is read.
+    pub ahead: Arc<Ahead>,
     /// One request for the sizes of a directory, whoever asks; by the listing's address, which is
     /// its own while the flight holds it.
     sizes: SingleFlight<usize, ()>,
@@ -104,8 +108,10 @@ impl RepoFs {
         store: ObjectStore,
         resolved: Resolved,
         pinned: Pinned,
+        prefetch: Prefetch,
     ) -> Self {
         Self(Arc::new(Inner {
+            ahead: Ahead::new(runtime.clone(), store.clone(), pinned.root, prefetch),
             runtime,
             store,
             resolved,
@@ -140,9 +146,12 @@ impl RepoFs {
         // What a source on this machine tells in a microsecond.
         let eager = data.len() <= EAGER_TREE;
         let source = |oid: &Oid| store.origin().try_header(oid)?.ok();
+        // What came ahead is told when it is asked for, so that it is known to be of use.
+        let ahead = &self.0.ahead;
         let header = |oid: &Oid| {
             store
                 .try_header(oid)
+                .filter(|_| !ahead.is_unread(oid))
                 .or_else(|| eager.then(|| source(oid)).flatten())
         };
         let Listed { listing, rejected } =
@@ -157,7 +166,8 @@ impl RepoFs {
             let size = entry.attr.map_or(0, |attr| attr.size);
             self.0.known.bytes.fetch_add(size, Ordering::Relaxed);
         }
-        Ok(listing)
+        let tag = self.0.ahead.listed(*tree, &listing);
+        Ok(listing.with_tag(tag))
     }
 
     /// The content of a blob; a large file that turns out damaged is dropped and brought anew.
@@ -201,6 +211,8 @@ impl RepoFs {
             Ok(Some(sizes)) => {
                 for (index, size) in indexes.into_iter().zip(sizes) {
                     if let Some(size) = size {
+                        let oid = listing.get(index).node.oid;
+                        self.0.ahead.sized(oid, listing.tag(), index);
                         self.set_size(listing, index, size);
                     }
                 }
@@ -252,7 +264,9 @@ impl Provider for RepoFs {
     }
 
     fn try_size(&self, listing: &Arc<Listing<Node>>, index: usize) -> Option<FsResult<u64>> {
-        let (kind, size) = self.0.store.try_header(&listing.get(index).node.oid)?;
+        let oid = &listing.get(index).node.oid;
+        let (kind, size) = self.0.store.try_header(oid)?;
+        self.0.ahead.used(oid, size);
         (kind == ObjectKind::Blob).then_some(Ok(size))
     }
 
@@ -263,6 +277,7 @@ impl Provider for RepoFs {
             store.local_header(&oid)
         });
         if let Some(Some((ObjectKind::Blob, size))) = local.await {
+            self.0.ahead.used(&oid, size);
             self.set_size(listing, index, size);
             return Ok(size);
         }
@@ -270,7 +285,12 @@ impl Provider for RepoFs {
         self.0.sizes.run(&key, || self.learn_sizes(listing)).await;
         match listing.size(index) {
             Some(size) => Ok(size),
-            None => Ok(self.blob(&oid).await?.size()),
+            None => {
+                self.0.ahead.missed(listing.tag(), index);
+                let size = self.blob(&oid).await?.size();
+                self.0.ahead.read(&oid, size);
+                Ok(size)
+            }
         }
     }
 
@@ -279,15 +299,24 @@ impl Provider for RepoFs {
             Content::Whole {
                 kind: ObjectKind::Blob,
                 data,
-            } => Some(Ok(slice(&data, offset, len))),
+            } => {
+                self.0.ahead.used(&file.oid, data.len() as u64);
+                Some(Ok(slice(&data, offset, len)))
+            }
             // The async half reads the disk, or finds the error.
             _ => None,
         }
     }
 
     async fn read(&self, file: &Node, offset: u64, len: u32) -> FsResult<Bytes> {
+        let missed = self.0.ahead.reading(file.oid).await;
         for _ in 0..2 {
-            match self.blob(&file.oid).await? {
+            let content = self.blob(&file.oid).await?;
+            match missed {
+                true => self.0.ahead.read(&file.oid, content.size()),
+                false => self.0.ahead.used(&file.oid, content.size()),
+            }
+            match content {
                 Content::Whole { data, .. } => return Ok(slice(&data, offset, len)),
                 Content::Large(large) => match self.read_large(large, offset, len).await {
                     Ok(data) => return Ok(data),

@@ -17,6 +17,8 @@ pub struct RepoStatus {
     pub offline: bool,
     /// What the origin was asked for.
     pub origin: OriginStatus,
+    /// What was fetched ahead; `None` if nothing ever is.
+    pub prefetch: Option<PrefetchStatus>,
     /// The memory tier.
     pub memory: MemoryStatus,
     /// The disk tier; `None` for a source that is on this machine.
@@ -36,6 +38,17 @@ pub struct OriginStatus {
     pub bytes: u64,
     /// Objects that came.
     pub objects: u64,
+}
+
+/// What was fetched before anybody asked for it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PrefetchStatus {
+    /// Objects that came.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them were then asked for.
+    pub used: u64,
 }
 
 /// Objects in memory.
@@ -115,6 +128,11 @@ impl RepoFs {
                 bytes: status.origin.bytes,
                 objects: status.fetched,
             },
+            prefetch: self.0.ahead.figures().map(|figures| PrefetchStatus {
+                objects: figures.came,
+                bytes: figures.came_bytes,
+                used: figures.used,
+            }),
             memory: MemoryStatus {
                 bytes: status.memory_bytes,
                 budget: status.memory_budget,

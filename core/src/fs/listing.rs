@@ -34,6 +34,8 @@ pub struct Listing<N> {
     times: Times,
     index: Arc<NameIndex>,
     nodes: Box<[N]>,
+    /// The provider's own, see [`Listing::tag`].
+    tag: u64,
     /// Set once by the directory cache, when its directory has another listing by now.
     superseded: AtomicBool,
 }
@@ -128,6 +130,18 @@ impl<N> Listing<N> {
         );
     }
 
+    /// The same listing with a number of the provider's own, by which it will know which of its
+    /// directories this is. [`Listing::map_nodes`] keeps it.
+    pub fn with_tag(mut self, tag: u64) -> Self {
+        self.tag = tag;
+        self
+    }
+
+    /// The number that was given to it with [`Listing::with_tag`], or 0.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
     /// Bytes of memory that this listing holds, shared parts included; not what nodes point to.
     pub fn weight(&self) -> usize {
         let times = match &self.times {
@@ -168,6 +182,7 @@ impl<N> Listing<N> {
             times: self.times.clone(),
             index: Arc::clone(&self.index),
             nodes,
+            tag: self.tag,
             superseded: AtomicBool::new(false),
         }
     }

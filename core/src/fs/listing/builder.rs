@@ -136,6 +136,7 @@ impl<N> ListingBuilder<N> {
             slots: self.slots.into(),
             times,
             nodes: self.nodes.into(),
+            tag: 0,
             superseded: AtomicBool::new(false),
         };
         (listing, self.rejected)

@@ -123,8 +123,9 @@ fn mapped_nodes_share_names_and_sizes() {
     for (node, name) in [b"a", b"b"].iter().enumerate() {
         builder.push(*name, node, Kind::File, 0o644, TIME, None);
     }
-    let (listing, _) = builder.build();
+    let listing = builder.build().0.with_tag(7);
     let mapped = listing.map_nodes(|node| format!("node {node}"));
+    assert_eq!((listing.tag(), mapped.tag()), (7, 7));
     assert_eq!(mapped.get(1).node, "node 1");
     assert_eq!(mapped.find(b"b"), Some(1));
     mapped.set_size(1, 5);

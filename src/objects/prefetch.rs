@@ -1,0 +1,135 @@
+//! Bringing objects that nobody waits for yet.
+//!
+//! Always holds: what is wanted goes first: of the requests that may be out one is always left to it,
+//! and a prefetch waits while all are taken. An object that a prefetch is bringing is not asked for a
+//! second time: who wants it meanwhile gets it as it arrives, or, if it doesn't, is looked after the
+//! ordinary way once the prefetch has ended, however it ends. A prefetch is tried once.
+
+use std::sync::Arc;
+
+use bonsaifs_core::rt::run_blocking;
+
+use super::{
+    hydrator::MAX_REQUESTS,
+    ingest::{Came, Ingest},
+    store::{Inner, ObjectStore},
+};
+use crate::{
+    git::oid::Oid,
+    origin::{Fetch, Filter, OriginError},
+};
+
+/// Prefetches out at once.
+pub const PREFETCHES: usize = MAX_REQUESTS - 1;
+
+/// What a prefetch came to.
+#[derive(Debug, Default)]
+pub struct Prefetched {
+    /// What was asked for: what was wanted less what was here or on its way.
+    pub asked: Vec<Oid>,
+    /// What came, and its size in bytes.
+    pub came: Vec<(Oid, u64)>,
+    /// Why not all came, if not.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// Why a prefetch ended early.
+#[derive(Debug)]
+pub enum Unfinished {
+    /// An object is larger than what is prefetched. Which one is not known; servers mostly send in
+    /// the order asked.
+    TooLarge,
+    /// The origin failed, or doesn't have one of the objects.
+    Failed(OriginError),
+}
+
+impl ObjectStore {
+    /// Brings those of `wants` that are neither here nor on their way, in one request.
+    pub async fn prefetch(&self, wants: Vec<Oid>) -> Prefetched {
+        let inner = self.0.clone();
+        let look = inner.clone();
+        let missing = run_blocking(&*inner.runtime, "look before a prefetch", move || {
+            let mut wants = wants;
+            wants.retain(|oid| !look.is_here(oid));
+            wants
+        });
+        let wants = missing.await.unwrap_or_default();
+        let Some(batch) = Batch::claim(inner, wants).await else {
+            return Prefetched::default();
+        };
+        let inner = &batch.inner;
+        let request = Fetch {
+            wants: batch.oids.clone(),
+            filter: Filter::OnlyWanted,
+        };
+        let came = Came::default();
+        let mut ingest = Ingest::of_prefetch(inner.clone(), came.clone());
+        let result = inner.origin.fetch(&request, &mut ingest).await;
+        let too_large = ingest.is_too_large();
+        let unfinished = match ingest.finish(result).await {
+            _ if too_large => Some(Unfinished::TooLarge),
+            Err(error) => Some(Unfinished::Failed(error)),
+            Ok(()) => None,
+        };
+        let came = std::mem::take(&mut *came.lock().expect("the fetch has ended"));
+        Prefetched {
+            asked: request.wants,
+            came,
+            unfinished,
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the object is in memory or, in whatever state, on disk. Blocking.
+    fn is_here(&self, oid: &Oid) -> bool {
+        let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.has(oid));
+        self.memory.get(oid).is_some() || on_disk()
+    }
+}
+
+/// A prefetch that is out; it has ended when this is dropped, on whatever way.
+struct Batch {
+    inner: Arc<Inner>,
+    oids: Vec<Oid>,
+}
+
+impl Batch {
+    /// Waits until a prefetch may leave, and takes those of `wants` that nobody else is bringing:
+    /// `None` if there are none.
+    async fn claim(inner: Arc<Inner>, mut wants: Vec<Oid>) -> Option<Self> {
+        loop {
+            let ended = inner.hydrator.request_ended.notified();
+            {
+                let mut state = inner.hydrator.lock();
+                wants.retain(|oid| !state.is_wanted(oid) && !state.riding.contains(oid));
+                if wants.is_empty() {
+                    return None;
+                }
+                if state.prefetches < PREFETCHES && state.requests() < MAX_REQUESTS {
+                    state.prefetches += 1;
+                    state.riding.extend(&wants);
+                    break;
+                }
+            }
+            ended.await;
+        }
+        Some(Self { inner, oids: wants })
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let inner = &self.inner;
+        let waiting = inner.hydrator.lock().end_prefetch(&self.oids);
+        for (oid, wanted) in waiting {
+            inner.search(oid, wanted.kind, wanted.lead);
+        }
+        inner.send_requests();
+        inner.hydrator.request_ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+#[path = "prefetch_tests.rs"]
+mod tests;

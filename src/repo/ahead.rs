@@ -1,0 +1,276 @@
+//! Prefetching: carries out what the policy of `scan` wants.
+//!
+//! May import: scan, objects, core. Always holds: nothing here delays a reader or changes what one
+//! sees; at most [`PREFETCHES`] requests are out, and one tree is being looked at, at a time.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bonsaifs_core::{
+    fs::{Listing, Timestamp},
+    rt::{SharedRuntime, run_blocking},
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    provider::Node,
+    scan::{Figures, Place, Prefetch, Scan, Step},
+    tree,
+};
+use crate::{
+    git::oid::{ObjectKind, Oid},
+    objects::{Content, ObjectStore, PREFETCHES, Place as Stored},
+};
+
+/// How many files' places are kept that were only asked for their size.
+const MAX_SIZED: usize = 100_000;
+
+/// Watches what is read, and asks for what is likely to be next.
+pub(super) struct Ahead {
+    runtime: SharedRuntime,
+    store: ObjectStore,
+    /// `None` for a source whose objects are on this machine.
+    state: Option<Mutex<State>>,
+    /// How many objects were asked for ahead and not read yet; to know without the lock that there
+    /// are none.
+    unread: AtomicUsize,
+}
+
+struct State {
+    scan: Scan,
+    /// Requests out.
+    out: usize,
+    /// Whether a tree is being looked at.
+    looking: bool,
+    /// Where files are whose size was told without their content: their reading will say only which
+    /// object they are.
+    sized: FxHashMap<Oid, Place>,
+}
+
+/// What to do next.
+enum Next {
+    Ask(Vec<Oid>),
+    Look(Step),
+    Nothing,
+}
+
+impl Ahead {
+    /// For the commit whose root tree is `root`.
+    pub fn new(
+        runtime: SharedRuntime,
+        store: ObjectStore,
+        root: Oid,
+        prefetch: Prefetch,
+    ) -> Arc<Self> {
+        let never = store.origin().is_local() || prefetch == Prefetch::None;
+        let state = State {
+            scan: Scan::new(store.memory_budget()),
+            out: 0,
+            looking: false,
+            sized: FxHashMap::default(),
+        };
+        let ahead = Arc::new(Self {
+            runtime,
+            store,
+            state: (!never).then(|| Mutex::new(state)),
+            unread: AtomicUsize::new(0),
+        });
+        if prefetch == Prefetch::All
+            && let Some(mut state) = ahead.lock()
+        {
+            state.scan.want_all(root);
+            ahead.unlock(state);
+        }
+        ahead
+    }
+
+    /// Notes the listing of a tree: the number by which its listing is to be known, from 1; 0 if nobody is
+    /// interested.
+    pub fn listed(&self, tree: Oid, listing: &Listing<Node>) -> u64 {
+        match self.lock() {
+            Some(mut state) => u64::from(state.scan.listed(tree, listing)) + 1,
+            None => 0,
+        }
+    }
+
+    /// Notes that entry `index` of the listing with number `tag` is asked for and not here.
+    pub fn missed(self: &Arc<Self>, tag: u64, index: usize) {
+        let Some(place) = place(tag, index) else {
+            return;
+        };
+        if let Some(mut state) = self.lock() {
+            state.scan.missed(place);
+            self.unlock(state);
+        }
+    }
+
+    /// Notes that the size of entry `index` of the listing with number `tag`, the object `oid`, was told
+    /// without its content.
+    pub fn sized(&self, oid: Oid, tag: u64, index: usize) {
+        if let Some(place) = place(tag, index)
+            && let Some(mut state) = self.lock()
+        {
+            // Those who read them are long past by then.
+            if state.sized.len() >= MAX_SIZED {
+                state.sized.clear();
+            }
+            state.sized.insert(oid, place);
+        }
+    }
+
+    /// Notes that an object is to be read that is not in memory. True if it isn't here at all: then
+    /// [`Ahead::read`] is to be told when it came.
+    pub async fn reading(self: &Arc<Self>, oid: Oid) -> bool {
+        let Some(place) = self.lock().and_then(|mut state| state.sized.remove(&oid)) else {
+            return false;
+        };
+        let store = self.store.clone();
+        let look = run_blocking(&*self.runtime, "look for an object", move || {
+            store.place(&oid)
+        });
+        let missing = look.await == Some(Stored::Origin);
+        if missing && let Some(mut state) = self.lock() {
+            state.scan.missed(place);
+            self.unlock(state);
+        }
+        missing
+    }
+
+    /// Notes that an object of this size was brought because somebody wanted it.
+    pub fn read(self: &Arc<Self>, oid: &Oid, bytes: u64) {
+        if let Some(mut state) = self.lock() {
+            if !state.scan.used(oid, bytes) {
+                state.scan.read(bytes);
+            }
+            self.unlock(state);
+        }
+    }
+
+    /// Notes that an object of this size that was here was read.
+    pub fn used(self: &Arc<Self>, oid: &Oid, bytes: u64) {
+        if self.unread.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(mut state) = self.lock()
+            && state.scan.used(oid, bytes)
+        {
+            self.unlock(state);
+        }
+    }
+
+    /// Whether the object was asked for ahead and not read yet.
+    pub fn is_unread(&self, oid: &Oid) -> bool {
+        self.unread.load(Ordering::Relaxed) > 0
+            && self.lock().is_some_and(|state| state.scan.is_unread(oid))
+    }
+
+    /// Figures so far; `None` if nothing is ever prefetched.
+    pub fn figures(&self) -> Option<Figures> {
+        Some(self.lock()?.scan.figures())
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.state.as_ref()?.lock();
+        Some(state.expect("no code panics while it holds the policy's state"))
+    }
+
+    /// Lets go of the state, and starts what is to be done now.
+    fn unlock(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let mut starts = Vec::new();
+        loop {
+            match state.next(&self.runtime) {
+                Next::Nothing => break,
+                next => starts.push(next),
+            }
+        }
+        self.unread.store(state.scan.unread(), Ordering::Relaxed);
+        drop(state);
+        for next in starts {
+            let this = self.clone();
+            match next {
+                Next::Ask(batch) => self
+                    .runtime
+                    .spawn("prefetch", Box::pin(async move { this.ask(batch).await })),
+                Next::Look(step) => self
+                    .runtime
+                    .spawn("look ahead", Box::pin(async move { this.look(step).await })),
+                Next::Nothing => {}
+            }
+        }
+    }
+
+    async fn ask(self: Arc<Self>, batch: Vec<Oid>) {
+        let result = self.store.prefetch(batch.clone()).await;
+        let pause = self.lock().and_then(|mut state| {
+            state.out -= 1;
+            let pause = state.scan.ended(&batch, result, self.runtime.now());
+            self.unlock(state);
+            pause
+        });
+        if let Some(pause) = pause {
+            self.runtime.sleep(pause).await;
+            if let Some(state) = self.lock() {
+                self.unlock(state);
+            }
+        }
+    }
+
+    async fn look(self: Arc<Self>, step: Step) {
+        let listing = self.listing(step.tree()).await;
+        if let Some(mut state) = self.lock() {
+            state.looking = false;
+            match listing {
+                Some(listing) => state.scan.take_step(step, &listing),
+                None => state.scan.give_up(step),
+            }
+            self.unlock(state);
+        }
+    }
+
+    async fn listing(&self, tree: Oid) -> Option<Listing<Node>> {
+        let Ok(Content::Whole {
+            kind: ObjectKind::Tree,
+            data,
+        }) = self.store.get(&tree, ObjectKind::Tree).await
+        else {
+            return None;
+        };
+        let hash = self.store.hash();
+        let listed = run_blocking(&*self.runtime, "list tree ahead", move || {
+            tree::list(&data, hash, Timestamp::default(), |_| None)
+        });
+        Some(listed.await?.ok()?.listing)
+    }
+}
+
+impl State {
+    fn next(&mut self, runtime: &SharedRuntime) -> Next {
+        let now = runtime.now();
+        if !self.looking
+            && let Some(step) = self.scan.next_step(now)
+        {
+            self.looking = true;
+            return Next::Look(step);
+        }
+        // A few files of a small directory may wait until the next one has been looked at.
+        let gathering = self.looking && self.out > 0 && self.scan.is_little_ready();
+        if self.out >= PREFETCHES || gathering {
+            return Next::Nothing;
+        }
+        let batch = self.scan.next_batch(now);
+        if batch.is_empty() {
+            return Next::Nothing;
+        }
+        self.out += 1;
+        Next::Ask(batch)
+    }
+}
+
+fn place(tag: u64, index: usize) -> Option<Place> {
+    Some(Place {
+        dir: u32::try_from(tag.checked_sub(1)?).ok()?,
+        index: u32::try_from(index).ok()?,
+    })
+}

@@ -1,0 +1,591 @@
+//! What is likely to be read next: the policy of prefetching, as plain state.
+//!
+//! May import: git's ids, core's listings. No I/O, no clock of its own, no tasks: `ahead` has those.
+//!
+//! Evidence is what was read although it was not here, and what a prefetch brought and was then read.
+//! One file says nothing. A second one close to it in the same directory widens to the directory; a
+//! directory that follows another in the order of a walk widens to the tree that both are in, and so
+//! on up to the whole commit.
+//!
+//! Always holds: what was prefetched and lies unread, what is on its way included, is no more than
+//! [`BASE`] or twice what was read, whichever is more (by estimate, where a size is not known yet). What lies
+//! unread for [`PATIENCE`] is written off, and halves the base; what is read doubles it again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bonsaifs_core::fs::{Kind, Listing};
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+
+use super::provider::Node;
+use crate::{
+    git::{oid::Oid, tree::EntryMode},
+    objects::{Prefetched, Unfinished},
+    origin::OriginError,
+};
+
+/// One of two numbers: the simulation's repositories are a thousand times smaller.
+const fn choose(real: u64, simulated: u64) -> u64 {
+    if cfg!(feature = "sim") {
+        simulated
+    } else {
+        real
+    }
+}
+
+/// Bytes that may lie unread before anything was read.
+const BASE: u64 = choose(8 << 20, 32 << 10);
+/// The least that waste brings the base down to.
+const LEAST_BASE: u64 = BASE / 8;
+/// Objects in one request: a server's delta search delays the first of a larger one, and with fewer
+/// the round trips count (facts of Git servers).
+const BATCH: usize = choose(128, 16) as usize;
+/// Entries between two that still count as neighbours: what stands between may not interest the
+/// scanner.
+const GAP: u32 = 4;
+/// Entries between two directories that still count as neighbours in a walk.
+const DIR_GAP: u32 = 8;
+/// How long something may lie unread.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing is prefetched after the origin failed; twice as long after each further failure.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How often the pause is doubled at the most.
+const DOUBLINGS: u32 = 6;
+/// What an object is taken for before any came, in bytes.
+const FIRST_GUESS: u64 = choose(8 << 10, 512);
+
+/// How much is fetched that nobody asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefetch {
+    /// What a scan is likely to read next.
+    #[default]
+    Auto,
+    /// Nothing.
+    None,
+    /// Everything, from the start.
+    All,
+}
+
+/// An entry of a directory that was listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The directory's number.
+    pub dir: u32,
+    /// The entry's place in its listing.
+    pub index: u32,
+}
+
+/// A directory whose listing was seen.
+struct Dir {
+    tree: Oid,
+    /// Its files and links.
+    blobs: u32,
+    /// The last few entries that were read.
+    recent: [u32; 4],
+    /// Whether its files were asked for as a whole.
+    widened: bool,
+}
+
+/// A step of widening. Its tree is to be read before it can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The files of one directory, those next to `from` first.
+    Files { tree: Oid, from: u32 },
+    /// The files of all directories in a tree, from the entry `from` on, then those before it.
+    Tree { tree: Oid, from: u32, forward: bool },
+}
+
+impl Step {
+    /// The tree to be read.
+    pub fn tree(&self) -> Oid {
+        match self {
+            Step::Files { tree, .. } | Step::Tree { tree, .. } => *tree,
+        }
+    }
+}
+
+/// Something that was asked for ahead and not read yet.
+struct Unread {
+    place: Place,
+    /// `None` while it is on its way.
+    size: Option<u64>,
+    since: Duration,
+}
+
+/// Figures for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// Objects that came ahead.
+    pub came: u64,
+    /// Their bytes.
+    pub came_bytes: u64,
+    /// Objects that came ahead, or were coming, and were then read.
+    pub used: u64,
+}
+
+/// The state of the policy.
+pub(super) struct Scan {
+    dirs: Vec<Dir>,
+    by_tree: FxHashMap<Oid, u32>,
+    /// In which directory a tree stands, and where in it; the last one seen of several.
+    hangs: FxHashMap<Oid, Place>,
+    /// The directory that was scanned last.
+    last: Option<u32>,
+    /// Where widening has come to, next first.
+    steps: VecDeque<Step>,
+    /// The tree that was widened to last.
+    widest: Option<Oid>,
+    /// Trees whose files were asked for, or stand in `ready`.
+    asked: FxHashSet<Oid>,
+    /// Trees that are, or were, a [`Step::Tree`].
+    walked: FxHashSet<Oid>,
+    /// What is to be asked for, next first.
+    ready: VecDeque<(Oid, Place)>,
+    unread: FxHashMap<Oid, Unread>,
+    unread_bytes: u64,
+    /// How many of `unread` are on their way.
+    coming: u64,
+    read_bytes: u64,
+    base: u64,
+    /// Bytes read since the base was last doubled.
+    credit: u64,
+    /// More than this never lies unread, whatever was read: a share of the memory tier.
+    ceiling: u64,
+    paused_until: Duration,
+    /// Failures since the last prefetch that ended well.
+    failures: u32,
+    /// Whether everything is to come, so that nothing is given up.
+    all: bool,
+    figures: Figures,
+}
+
+impl Scan {
+    /// Nothing seen yet. `memory` is the memory tier's budget in bytes.
+    pub fn new(memory: u64) -> Self {
+        Self {
+            dirs: Vec::new(),
+            by_tree: FxHashMap::default(),
+            hangs: FxHashMap::default(),
+            last: None,
+            steps: VecDeque::new(),
+            widest: None,
+            asked: FxHashSet::default(),
+            walked: FxHashSet::default(),
+            ready: VecDeque::new(),
+            unread: FxHashMap::default(),
+            unread_bytes: 0,
+            coming: 0,
+            read_bytes: 0,
+            base: BASE,
+            credit: 0,
+            ceiling: memory / 4,
+            paused_until: Duration::ZERO,
+            failures: 0,
+            all: false,
+            figures: Figures::default(),
+        }
+    }
+
+    /// Everything below `root` is to come, whatever is read.
+    pub fn want_all(&mut self, root: Oid) {
+        self.all = true;
+        self.base = u64::MAX;
+        self.ceiling = u64::MAX;
+        self.widen(root, 0, true);
+    }
+
+    /// Notes a directory's listing; its number.
+    pub fn listed(&mut self, tree: Oid, listing: &Listing<Node>) -> u32 {
+        if let Some(number) = self.by_tree.get(&tree) {
+            return *number;
+        }
+        let dir = u32::try_from(self.dirs.len()).expect("memory ends before 2^32 directories");
+        let mut blobs = 0;
+        for (index, entry) in (0..).zip(listing.iter()) {
+            match entry.node.mode {
+                EntryMode::Dir => {
+                    self.hangs.insert(entry.node.oid, Place { dir, index });
+                }
+                EntryMode::Gitlink => {}
+                _ => blobs += 1,
+            }
+        }
+        self.dirs.push(Dir {
+            tree,
+            blobs,
+            recent: [u32::MAX; 4],
+            widened: false,
+        });
+        self.by_tree.insert(tree, dir);
+        dir
+    }
+
+    /// Notes that the file at `place` was asked for and is not here.
+    pub fn missed(&mut self, place: Place) {
+        self.touched(place);
+    }
+
+    /// Notes that `bytes` were brought because somebody wanted them.
+    pub fn read(&mut self, bytes: u64) {
+        self.read_bytes = self.read_bytes.saturating_add(bytes);
+    }
+
+    /// Notes that an object of this size was read. True if it was asked for ahead.
+    pub fn used(&mut self, oid: &Oid, bytes: u64) -> bool {
+        let Some(unread) = self.unread.remove(oid) else {
+            return false;
+        };
+        self.forget(&unread);
+        self.figures.used += 1;
+        self.read(bytes);
+        self.credit += bytes;
+        if self.credit >= self.base {
+            self.credit = 0;
+            self.base = self.base.max((self.base.saturating_mul(2)).min(BASE));
+        }
+        self.touched(unread.place);
+        true
+    }
+
+    /// How many objects were asked for ahead and not read yet.
+    pub fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
+    /// Whether the object was asked for ahead and not read yet.
+    pub fn is_unread(&self, oid: &Oid) -> bool {
+        self.unread.contains_key(oid)
+    }
+
+    /// Figures so far.
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    fn forget(&mut self, unread: &Unread) {
+        match unread.size {
+            Some(size) => self.unread_bytes -= size,
+            None => self.coming -= 1,
+        }
+    }
+
+    fn touched(&mut self, place: Place) {
+        let dir = &mut self.dirs[place.dir as usize];
+        if dir.recent.contains(&place.index) {
+            return;
+        }
+        let is_near = |recent: &u32| *recent != u32::MAX && recent.abs_diff(place.index) <= GAP;
+        let near = dir.recent.iter().any(is_near);
+        dir.recent.rotate_right(1);
+        dir.recent[0] = place.index;
+        if near || dir.blobs <= 2 {
+            self.scanned(place);
+        }
+    }
+
+    /// The directory of `place` is being read from entry to entry, now at `place`.
+    fn scanned(&mut self, place: Place) {
+        if self.last != Some(place.dir)
+            && let Some(last) = self.last.replace(place.dir)
+            && let Some((tree, from, forward)) = self.walk(last, place.dir)
+        {
+            self.widen(tree, from, forward);
+        }
+        let dir = &mut self.dirs[place.dir as usize];
+        if !dir.widened {
+            dir.widened = true;
+            self.steps.push_front(Step::Files {
+                tree: dir.tree,
+                from: place.index,
+            });
+        }
+    }
+
+    /// The tree that two directories are in, if a walk through it may lead from one to the other:
+    /// where the later one stands in it, and in which direction the walk goes.
+    fn walk(&self, before: u32, after: u32) -> Option<(Oid, u32, bool)> {
+        let (up_before, up_after) = (self.way_up(before), self.way_up(after));
+        let index_in =
+            |way: &[(u32, u32)], dir| way.iter().find(|(d, _)| *d == dir).map(|(_, i)| *i);
+        let (common, to) = *up_after
+            .iter()
+            .find(|(dir, _)| index_in(&up_before, *dir).is_some())?;
+        let from = index_in(&up_before, common).expect("just found");
+        let tree = self.dirs[common as usize].tree;
+        match (from, to) {
+            // One is in the other.
+            (u32::MAX, to) => Some((tree, to, true)),
+            (from, u32::MAX) => Some((tree, from, true)),
+            (from, to) if from.abs_diff(to) <= DIR_GAP => Some((tree, to, to >= from)),
+            _ => None,
+        }
+    }
+
+    /// A directory and all those it is in, each with the place of the one below; none for the first.
+    fn way_up(&self, dir: u32) -> Vec<(u32, u32)> {
+        /// Deeper than any honest tree, and an end for one that is in itself.
+        const DEPTH: usize = 512;
+        let mut way = vec![(dir, u32::MAX)];
+        while way.len() < DEPTH
+            && let Some((last, _)) = way.last()
+            && let Some(place) = self.hangs.get(&self.dirs[*last as usize].tree)
+        {
+            way.push((place.dir, place.index));
+        }
+        way
+    }
+
+    fn widen(&mut self, tree: Oid, from: u32, forward: bool) {
+        if self.walked.contains(&tree) {
+            return;
+        }
+        let climbs = self.widest.is_some_and(|widest| {
+            let number = self.by_tree.get(&widest);
+            number.is_some_and(|number| {
+                let way = self.way_up(*number);
+                way.iter()
+                    .any(|(dir, _)| self.dirs[*dir as usize].tree == tree)
+            })
+        });
+        if !climbs {
+            self.drop_plans();
+        }
+        self.widest = Some(tree);
+        self.walked.insert(tree);
+        self.steps.push_back(Step::Tree {
+            tree,
+            from,
+            forward,
+        });
+    }
+
+    /// The scan goes on elsewhere: what was planned and not asked for is not asked for.
+    fn drop_plans(&mut self) {
+        for step in std::mem::take(&mut self.steps) {
+            match step {
+                Step::Files { tree, .. } => self.may_widen_again(&tree),
+                Step::Tree { tree, .. } => {
+                    self.walked.remove(&tree);
+                }
+            }
+        }
+        for (_, place) in std::mem::take(&mut self.ready) {
+            let tree = self.dirs[place.dir as usize].tree;
+            self.may_widen_again(&tree);
+        }
+    }
+
+    fn may_widen_again(&mut self, tree: &Oid) {
+        self.asked.remove(tree);
+        if let Some(dir) = self.by_tree.get(tree) {
+            self.dirs[*dir as usize].widened = false;
+        }
+    }
+
+    /// Whether what is ready makes less than half a request.
+    pub fn is_little_ready(&self) -> bool {
+        self.ready.len() < BATCH / 2
+    }
+
+    /// The next step to take, if there is room for what it would bring and nothing else is ready.
+    pub fn next_step(&mut self, now: Duration) -> Option<Step> {
+        if self.ready.len() >= BATCH || self.room(now) == 0 {
+            return None;
+        }
+        self.steps.pop_front()
+    }
+
+    /// Takes a step, whose tree has this listing.
+    pub fn take_step(&mut self, step: Step, listing: &Listing<Node>) {
+        let dir = self.listed(step.tree(), listing);
+        let all = || (0..).zip(listing.iter());
+        let blobs = |entry: &Node| !matches!(entry.mode, EntryMode::Dir | EntryMode::Gitlink);
+        if self.asked.insert(step.tree()) {
+            self.dirs[dir as usize].widened = true;
+            let files = all().filter(|(_, entry)| blobs(entry.node) && entry.kind != Kind::Dir);
+            let mut files: Vec<(Oid, Place)> = files
+                .map(|(index, entry)| (entry.node.oid, Place { dir, index }))
+                .filter(|(oid, _)| !self.unread.contains_key(oid))
+                .collect();
+            match step {
+                Step::Files { from, .. } => {
+                    files.sort_by_key(|(_, place)| place.index.abs_diff(from));
+                    for file in files.into_iter().rev() {
+                        self.ready.push_front(file);
+                    }
+                }
+                Step::Tree { .. } => self.ready.extend(files),
+            }
+        }
+        if let Step::Tree { from, forward, .. } = step {
+            let dirs = all().filter(|(_, entry)| entry.node.mode == EntryMode::Dir);
+            let (mut ahead, mut behind): (Vec<_>, Vec<_>) = dirs
+                .map(|(index, entry)| (index, entry.node.oid))
+                .partition(|(index, _)| {
+                    if forward {
+                        *index >= from
+                    } else {
+                        *index <= from
+                    }
+                });
+            match forward {
+                true => behind.reverse(),
+                false => ahead.reverse(),
+            }
+            for (_, tree) in ahead.into_iter().chain(behind).rev() {
+                if self.walked.insert(tree) {
+                    self.steps.push_front(Step::Tree {
+                        tree,
+                        from: if forward { 0 } else { u32::MAX },
+                        forward,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives a step back whose tree could not be read.
+    pub fn give_up(&mut self, step: Step) {
+        match step {
+            Step::Files { tree, .. } => self.may_widen_again(&tree),
+            Step::Tree { tree, .. } => {
+                self.walked.remove(&tree);
+            }
+        }
+    }
+
+    /// What to ask for next, in one request; empty if there is nothing, or no room for it.
+    pub fn next_batch(&mut self, now: Duration) -> Vec<Oid> {
+        let room = self.room(now).min(BATCH as u64) as usize;
+        let mut batch = Vec::new();
+        while batch.len() < room {
+            let Some((oid, place)) = self.ready.pop_front() else {
+                break;
+            };
+            let unread = Unread {
+                place,
+                size: None,
+                since: now,
+            };
+            if let std::collections::hash_map::Entry::Vacant(entry) = self.unread.entry(oid) {
+                entry.insert(unread);
+                self.coming += 1;
+                batch.push(oid);
+            }
+        }
+        batch
+    }
+
+    /// For how many objects there is room.
+    fn room(&mut self, now: Duration) -> u64 {
+        if now < self.paused_until {
+            return 0;
+        }
+        if self.room_left() == 0 {
+            self.write_off(now);
+        }
+        self.room_left()
+    }
+
+    fn room_left(&self) -> u64 {
+        let allowed = self.base.max(self.read_bytes.saturating_mul(2));
+        let taken = self.unread_bytes + self.coming * self.guess();
+        allowed.min(self.ceiling).saturating_sub(taken) / self.guess()
+    }
+
+    /// The size in bytes that an object is taken for until it is here.
+    fn guess(&self) -> u64 {
+        match self.figures.came {
+            0 => FIRST_GUESS,
+            came => (self.figures.came_bytes / came).max(64),
+        }
+    }
+
+    /// Gives up on what lies unread for long.
+    fn write_off(&mut self, now: Duration) {
+        let before = self.unread.len();
+        let mut freed = 0;
+        self.unread.retain(|_, unread| match unread.size {
+            Some(size) if unread.since + PATIENCE <= now => {
+                freed += size;
+                false
+            }
+            _ => true,
+        });
+        self.unread_bytes -= freed;
+        if self.unread.len() < before && self.base <= BASE {
+            self.base = (self.base / 2).max(LEAST_BASE);
+        }
+    }
+
+    /// Notes what became of a batch. If everything is to come and the origin failed: when to go on.
+    pub fn ended(&mut self, batch: &[Oid], result: Prefetched, now: Duration) -> Option<Duration> {
+        for (oid, size) in &result.came {
+            self.figures.came += 1;
+            self.figures.came_bytes += size;
+            if let Some(unread) = self.unread.get_mut(oid)
+                && unread.size.is_none()
+            {
+                unread.size = Some(*size);
+                unread.since = now;
+                self.coming -= 1;
+                self.unread_bytes += size;
+            }
+        }
+        // What did not come; what was here already among it.
+        let mut rest = Vec::new();
+        let asked: FxHashSet<&Oid> = result.asked.iter().collect();
+        for oid in batch {
+            if self
+                .unread
+                .get(oid)
+                .is_some_and(|unread| unread.size.is_none())
+            {
+                let unread = self.unread.remove(oid).expect("just seen");
+                self.coming -= 1;
+                if asked.contains(oid) {
+                    rest.push((*oid, unread.place));
+                }
+            }
+        }
+        match result.unfinished {
+            None => {}
+            // The first that did not come is most likely the one that is too large; if not, the next try
+            // tells.
+            Some(Unfinished::TooLarge) => self.again(rest.into_iter().skip(1)),
+            Some(Unfinished::Failed(OriginError::MissingObject {
+                oid: Some(missing), ..
+            })) => self.again(rest.into_iter().filter(|(oid, _)| *oid != missing)),
+            // Which one nobody knows: they are left to those who want them.
+            Some(Unfinished::Failed(OriginError::MissingObject { oid: None, .. })) => {}
+            Some(Unfinished::Failed(error)) => {
+                tracing::debug!(%error, "a prefetch failed");
+                let pause = PAUSE * (1 << self.failures.min(DOUBLINGS));
+                self.failures += 1;
+                self.paused_until = now + pause;
+                if self.all {
+                    self.again(rest.into_iter());
+                    return Some(pause);
+                }
+                for (_, place) in rest {
+                    let tree = self.dirs[place.dir as usize].tree;
+                    self.may_widen_again(&tree);
+                }
+                return None;
+            }
+        }
+        self.failures = 0;
+        None
+    }
+
+    fn again(&mut self, rest: impl DoubleEndedIterator<Item = (Oid, Place)>) {
+        for file in rest.rev() {
+            self.ready.push_front(file);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

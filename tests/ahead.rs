@@ -1,0 +1,202 @@
+//! Prefetching: a scan costs few requests, a single read costs one, and what was fetched ahead is
+//! what the commit has.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use bonsai_testkit::{
+    Bonsai, Files, GitServer, Order, Repo, assert_same, compare::committed, process::within,
+    server::Logged,
+};
+
+fn bonsai() -> Bonsai {
+    Bonsai::new(env!("CARGO_BIN_EXE_bonsai"))
+}
+
+/// `dirs` directories `d000`… of `files` files `f000`… each.
+fn repo(dirs: usize, files: usize) -> Repo {
+    let repo = Repo::new();
+    let mut tree = Files::new();
+    for dir in 0..dirs {
+        for file in 0..files {
+            let line = format!("file {file} of directory {dir}\n");
+            tree.add_file(format!("d{dir:03}/f{file:03}"), line.repeat(1 + file % 5));
+        }
+    }
+    repo.commit(&tree);
+    repo
+}
+
+/// The requests for objects after the one that brought the commit.
+fn fetches(server: &GitServer) -> Vec<Logged> {
+    server.log_of("fetch").split_off(1)
+}
+
+/// Panics if an object was asked for twice.
+fn assert_each_once(log: &[Logged]) {
+    let wants: Vec<&str> = log.iter().flat_map(Logged::wants).collect();
+    let different: BTreeSet<&str> = wants.iter().copied().collect();
+    assert_eq!(
+        wants.len(),
+        different.len(),
+        "an object was asked for twice"
+    );
+}
+
+/// The trees come behind the mount's back; a test that counts requests waits for them.
+fn wait_for_trees(server: &GitServer) {
+    let done = || {
+        let log = server.log_of("fetch");
+        log.first().is_some_and(|first| first.status.is_some())
+    };
+    assert!(within(Duration::from_secs(30), done), "the trees come");
+}
+
+#[test]
+fn ls_of_a_directory_takes_two_round_trips() {
+    let repo = repo(3, 80);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    wait_for_trees(&server);
+    // As `ls -l` does: one entry after the other.
+    for entry in fs::read_dir(mount.path("d001")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        assert!(fs::symlink_metadata(path).expect("it has a size").len() > 0);
+    }
+    let log = fetches(&server);
+    // The first two on their own, and with the second, at the same time, all the others.
+    let wants: Vec<usize> = log.iter().map(|request| request.wants().len()).collect();
+    assert_eq!(wants.iter().sum::<usize>(), 80, "{wants:?}");
+    assert_eq!(wants, [1, 1, 78]);
+    assert_each_once(&log);
+    mount.unmount();
+}
+
+#[test]
+fn reading_a_directory_costs_few_requests_whatever_the_server_offers() {
+    let repo = repo(2, 400);
+    for object_info in [false, true] {
+        let builder = GitServer::builder(repo.root());
+        let builder = if object_info {
+            builder.object_info()
+        } else {
+            builder
+        };
+        let server = builder.start().expect("a server");
+        let bonsai = bonsai();
+        let mount = bonsai.mount(server.url("repo.git"), &[]);
+        wait_for_trees(&server);
+        for entry in fs::read_dir(mount.path("d001")).expect("listed") {
+            fs::read(entry.expect("an entry").path()).expect("read");
+        }
+        let log = fetches(&server);
+        assert!(log.len() <= 8, "{object_info}: {} requests", log.len());
+        assert_each_once(&log);
+        let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
+        let ahead = &status["prefetch"];
+        assert!(
+            ahead["objects"].as_u64().expect("a number") > 390,
+            "{ahead}"
+        );
+        assert!(ahead["used"].as_u64().expect("a number") > 390, "{ahead}");
+        mount.unmount();
+    }
+}
+
+#[test]
+fn reading_everything_costs_few_requests_and_gives_what_is_committed() {
+    let repo = repo(60, 20);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    let log = fetches(&server);
+    assert!(log.len() <= 60, "{} requests for 1,200 files", log.len());
+    assert_each_once(&log);
+    mount.unmount();
+}
+
+#[test]
+fn single_reads_cost_one_request_each_and_bring_nothing_else() {
+    let repo = repo(40, 30);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    wait_for_trees(&server);
+    // No two in neighbouring places.
+    for n in 0..20 {
+        let path = format!("d{:03}/f{:03}", n * 17 % 40, n * 11 % 30);
+        fs::read(mount.path(path)).expect("read");
+    }
+    let log = fetches(&server);
+    assert_eq!(log.len(), 20);
+    assert!(log.iter().all(|request| request.wants().len() == 1));
+    mount.unmount();
+}
+
+#[test]
+fn without_prefetching_each_file_costs_its_request() {
+    let repo = repo(1, 30);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &["--prefetch", "none"]);
+    wait_for_trees(&server);
+    for entry in fs::read_dir(mount.path("d000")).expect("listed") {
+        fs::read(entry.expect("an entry").path()).expect("read");
+    }
+    let log = fetches(&server);
+    assert_eq!(log.len(), 30);
+    let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
+    assert_eq!(status["prefetch"], serde_json::Value::Null);
+    mount.unmount();
+}
+
+#[test]
+fn with_prefetch_all_everything_is_there_when_the_server_goes() {
+    let repo = repo(20, 20);
+    let mut server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &["--prefetch", "all"]);
+    let all_came = || {
+        let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
+        status["prefetch"]["objects"] == 400
+    };
+    assert!(within(Duration::from_secs(60), all_came), "all of it comes");
+    server.stop();
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    assert_each_once(&fetches(&server));
+    mount.unmount();
+}
+
+#[test]
+fn a_large_file_among_others_is_not_fetched_ahead() {
+    let repo = Repo::new();
+    let mut tree = Files::new();
+    for file in 0..40 {
+        tree.add_file(format!("f{file:03}"), format!("file {file}\n"));
+    }
+    // It compresses to nothing; its size counts.
+    tree.add_file("f020-large", vec![b'x'; 5 << 20]);
+    repo.commit(&tree);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    wait_for_trees(&server);
+    for file in 0..40 {
+        let path = mount.path(format!("f{file:03}"));
+        let expected = format!("file {file}\n");
+        assert_eq!(fs::read_to_string(path).expect("read"), expected);
+    }
+    let info = bonsai.ok([
+        "info",
+        mount.path("f020-large").to_str().expect("UTF-8"),
+        "--json",
+    ]);
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert_eq!(info["content"], "not fetched");
+    let large = fs::read(mount.path("f020-large")).expect("read");
+    assert!(large.len() == 5 << 20 && large.iter().all(|byte| *byte == b'x'));
+    assert!(fetches(&server).len() <= 10);
+    assert!(Path::new(mount.dir()).exists());
+    mount.unmount();
+}
