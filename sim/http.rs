@@ -32,6 +32,9 @@ pub trait Watch: Send + Sync + 'static {
     fn end(&self, exchange: u64, how: &str);
 }
 
+/// How an exchange ended that nobody wants any more, for [`Watch::end`].
+pub const DROPPED: &str = "dropped";
+
 type Sender = http1::SendRequest<Full<Bytes>>;
 
 /// [`Http`] of one mount's process.
@@ -83,7 +86,7 @@ impl Http for SimHttp {
         Box::pin(async move {
             let mut exchange = Exchange {
                 id: shared.watch.begin(&request),
-                how: "dropped".to_owned(),
+                how: DROPPED.to_owned(),
                 shared: shared.clone(),
             };
             let host = peer(&request.url);

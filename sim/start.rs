@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -9,7 +10,8 @@ use std::{
 };
 
 use bonsaifs::{
-    git::url::parse_source,
+    git::{oid::Oid, url::parse_source},
+    objects::disk::LARGE,
     origin::RefWant,
     repo::{OpenOptions, Prefetch, RepoFs, open},
     seams::{Seams, config::GitSettings, credentials::Anonymous},
@@ -53,7 +55,11 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
     let disk = machine.disk.process(dead);
     let wire = Arc::new(Wire::new(
         state.name.clone(),
-        OneFlight::new(rule(world, index), state.asked.clone()),
+        OneFlight::new(
+            rule(world, index),
+            state.asked.clone(),
+            large(world, plan.repo),
+        ),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
@@ -201,6 +207,17 @@ pub fn cache_dir(world: &Shared, index: usize) -> PathBuf {
         true => PathBuf::from(format!("/cache/{}", world.mounts[index].name)),
         false => PathBuf::from("/cache/all"),
     }
+}
+
+/// A repository's objects that are too large to be prefetched.
+fn large(world: &Shared, repo: usize) -> BTreeSet<Oid> {
+    world.server.with(|server| {
+        let objects = server.repos[repo].objects.iter();
+        objects
+            .filter(|(_, (_, data))| data.len() as u64 >= LARGE)
+            .map(|(oid, _)| *oid)
+            .collect()
+    })
 }
 
 /// How strict one can be about requests.

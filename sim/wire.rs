@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 use bonsaifs::seams::http::{Request, Response};
 
 use super::{
-    http::Watch,
+    http::{DROPPED, Watch},
     marks::{self, Counts},
     props::{
         Verdicts, budgets,
@@ -138,7 +138,7 @@ impl Watch for Wire {
 
     fn end(&self, exchange: u64, how: &str) {
         let mut inner = self.lock();
-        inner.flights.end(exchange);
+        inner.flights.end(exchange, how == DROPPED);
         let Some(open) = inner.open.remove(&exchange) else {
             return;
         };

@@ -19,7 +19,8 @@ pub enum Rule {
     /// No two requests at once want the same object.
     OneAtATime,
     /// Nothing fails and nothing is evicted: an object is asked for once in a mount's life, however
-    /// often it is unmounted and mounted again.
+    /// often it is unmounted and mounted again. Only what a large object kept from coming may be asked for
+    /// again: a prefetch that meets one is broken off.
     OnceForAll,
 }
 
@@ -28,17 +29,21 @@ pub struct OneFlight {
     rule: Rule,
     /// What is wanted now, by exchange.
     open: BTreeMap<u64, Vec<Oid>>,
-    /// What was asked for, by processes before this one too.
+    /// What was asked for and not kept from coming, by processes before this one too.
     ever: Arc<Mutex<BTreeSet<Oid>>>,
+    /// Objects that are too large to be prefetched.
+    large: BTreeSet<Oid>,
 }
 
 impl OneFlight {
-    /// `ever` is shared by all processes of a mount.
-    pub fn new(rule: Rule, ever: Arc<Mutex<BTreeSet<Oid>>>) -> Self {
+    /// `ever` is shared by all processes of a mount; `large` are the objects that are too large to be
+    /// prefetched.
+    pub fn new(rule: Rule, ever: Arc<Mutex<BTreeSet<Oid>>>, large: BTreeSet<Oid>) -> Self {
         Self {
             rule,
             open: BTreeMap::new(),
             ever,
+            large,
         }
     }
 
@@ -66,9 +71,16 @@ impl OneFlight {
         self.ever.lock().expect("a set that is only added to")
     }
 
-    /// It is over.
-    pub fn end(&mut self, exchange: u64) {
-        self.open.remove(&exchange);
+    /// It is over; `dropped` if the mount itself broke it off.
+    pub fn end(&mut self, exchange: u64, dropped: bool) {
+        let wants = self.open.remove(&exchange).unwrap_or_default();
+        if dropped && let Some(first) = wants.iter().position(|oid| self.large.contains(oid)) {
+            // The server sends in the order asked: what stands before the first large one came.
+            let mut ever = self.ever();
+            wants[first..].iter().for_each(|oid| {
+                ever.remove(oid);
+            });
+        }
     }
 }
 
@@ -89,14 +101,26 @@ mod tests {
             (Rule::OnceForAll, false, false),
         ] {
             let ever = Arc::default();
-            let mut flights = OneFlight::new(rule, Arc::clone(&ever));
+            let mut flights = OneFlight::new(rule, Arc::clone(&ever), BTreeSet::new());
             assert_eq!(flights.begin(1, vec![oid("a"), oid("b")]), Ok(()));
             assert_eq!(flights.begin(2, vec![oid("c")]), Ok(()));
             assert_eq!(flights.begin(3, vec![oid("b")]).is_ok(), at_once);
-            (1..=3).for_each(|exchange| flights.end(exchange));
+            (1..=3).for_each(|exchange| flights.end(exchange, exchange == 1));
             assert_eq!(flights.begin(4, vec![oid("a")]).is_ok(), later);
-            let mut remounted = OneFlight::new(rule, ever);
+            let mut remounted = OneFlight::new(rule, ever, BTreeSet::new());
             assert_eq!(remounted.begin(1, vec![oid("c")]).is_ok(), later);
         }
+    }
+    #[test]
+    fn only_what_a_large_object_kept_from_coming_may_be_asked_for_again() {
+        let [a, large, b] = ["a", "large", "b"].map(oid);
+        let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
+        assert_eq!(flights.begin(1, vec![a, large, b]), Ok(()));
+        flights.end(1, true);
+        assert!(flights.begin(2, vec![a]).is_err());
+        assert_eq!(flights.begin(3, vec![b, large]), Ok(()));
+        flights.end(3, false);
+        assert!(flights.begin(4, vec![b]).is_err());
+        assert!(flights.begin(5, vec![large]).is_err());
     }
 }
