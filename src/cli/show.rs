@@ -197,7 +197,11 @@ fn status_lines(status: &Value) -> Vec<String> {
         number("/origin/requests").map(|requests| {
             let bytes = size(number("/origin/bytes").unwrap_or(0));
             let objects = number("/origin/objects").unwrap_or(0);
-            format!("{requests} requests, {bytes}, {objects} objects")
+            let waiting = match number("/origin/waiting") {
+                None | Some(0) => String::new(),
+                Some(waiting) => format!(", {waiting} more waited for"),
+            };
+            format!("{requests} requests, {bytes}, {objects} objects{waiting}")
         }),
     );
     line(

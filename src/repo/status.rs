@@ -38,6 +38,8 @@ pub struct OriginStatus {
     pub bytes: u64,
     /// Objects that came.
     pub objects: u64,
+    /// Objects that somebody waits for.
+    pub waiting: u64,
 }
 
 /// What was fetched before anybody asked for it.
@@ -127,6 +129,7 @@ impl RepoFs {
                 requests: status.origin.requests,
                 bytes: status.origin.bytes,
                 objects: status.fetched,
+                waiting: self.0.store.wanted() as u64,
             },
             prefetch: self.0.ahead.figures().map(|figures| PrefetchStatus {
                 objects: figures.came,

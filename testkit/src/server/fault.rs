@@ -65,6 +65,8 @@ pub enum When {
     Command(String),
     /// Requests that want this object (in hexadecimal), whatever else they want.
     Wants(String),
+    /// Requests that want more than one object.
+    WantsMany,
 }
 
 impl When {
@@ -88,6 +90,7 @@ impl When {
             Self::Any => true,
             Self::Path(part) => request.path.contains(part),
             Self::Command(name) => request.command() == Some(name),
+            Self::WantsMany => request.wants().len() > 1,
             Self::Wants(oid) => request.wants().contains(&oid.as_str()),
         }
     }
