@@ -1,25 +1,26 @@
 //! The hydrator: joins what is wanted into few requests.
 //!
 //! A want leaves at once while fewer than [`MAX_REQUESTS`] are out; otherwise it queues, and goes
-//! with the next request, together with all that queued meanwhile. What a prefetch ([`super::prefetch`]) is
-//! bringing already waits for that. While a whole commit is being
-//! downloaded ([`super::ObjectStore::download_commit`]), what that download will bring anyway waits for it.
+//! with the next request, together with all that queued meanwhile. What a prefetch
+//! ([`super::prefetch`]) is bringing already waits for that. While a whole commit is being downloaded
+//! ([`super::ObjectStore::download_commit`]), what that download will bring anyway waits for it.
+//! The bookkeeping is core's [`HandOff`]; here requests are sent, and ended on whatever way.
 //!
-//! Always holds: at most [`MAX_REQUESTS`] are out, a commit's download not counted; every want has exactly one flight's lead here, until it is delivered, fails, or
-//! nobody waits for it any more; `leads` is never locked across an await or a completion.
+//! Always holds: at most [`MAX_REQUESTS`] are out, a commit's download not counted; a request that is
+//! out is ended once, also when its task is dropped.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+use std::sync::Arc;
+
+use bonsaifs_core::cache::{
+    flight::Lead,
+    handoff::{HandOff, Want, Wanted},
 };
-
-use bonsaifs_core::cache::flight::Lead;
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Notify;
 
 use super::{
     error::ObjectError,
     ingest::Ingest,
+    prefetch::PREFETCHES,
     store::{Inner, Outcome},
 };
 use crate::{
@@ -37,214 +38,58 @@ pub(super) const MAX_REQUESTS: usize = 4;
 const BATCH: usize = 256;
 
 /// What is wanted and what is out.
-#[derive(Default)]
 pub(super) struct Hydrator {
-    state: Mutex<State>,
+    pub off: HandOff<Oid, Outcome, ObjectKind>,
     /// Told when a request has ended.
     pub request_ended: Notify,
 }
 
-#[derive(Default)]
-pub(super) struct State {
-    /// Whose results wait for an object, by object.
-    leads: FxHashMap<Oid, Wanted>,
-    /// Wanted, and in no request yet.
-    queue: VecDeque<Want>,
-    /// Wants so far.
-    turns: u64,
-    /// Requests out for what is wanted; prefetches and the download of a commit not counted.
-    requests: usize,
-    /// Prefetches out.
-    pub prefetches: usize,
-    /// What prefetches are bringing. Who wants one of these is not in the queue.
-    pub riding: FxHashSet<Oid>,
-    bulk: BulkState,
-}
-
-pub(super) struct Wanted {
-    pub lead: Lead<Oid, Outcome>,
-    pub kind: ObjectKind,
-    turn: u64,
-}
-
-/// One time that an object was wanted. An object that was delivered and left memory may be wanted
-/// anew while the request that brought it is still coming to its end: that end is not the new
-/// want's business.
-#[derive(Clone, Copy)]
-struct Want {
-    oid: Oid,
-    turn: u64,
-}
-
-/// Whether a whole commit is being downloaded, and what comes with it.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum BulkState {
-    #[default]
-    None,
-    /// A commit, its trees, and the tag that leads to it.
-    Trees,
-    /// Everything: a blob was seen, so the server does not filter.
-    Everything,
-}
-
-impl BulkState {
-    fn brings(self, kind: ObjectKind) -> bool {
-        match self {
-            BulkState::None => false,
-            BulkState::Trees => kind != ObjectKind::Blob,
-            BulkState::Everything => true,
+impl Default for Hydrator {
+    fn default() -> Self {
+        Self {
+            off: HandOff::new(MAX_REQUESTS, PREFETCHES),
+            request_ended: Notify::new(),
         }
-    }
-}
-
-impl State {
-    /// Requests out, the download of a commit not counted.
-    pub fn requests(&self) -> usize {
-        self.requests + self.prefetches
-    }
-
-    /// Whether somebody waits for the object.
-    pub fn is_wanted(&self, oid: &Oid) -> bool {
-        self.leads.contains_key(oid)
-    }
-
-    /// Ends a prefetch of `oids`: those who waited for one that it did not bring.
-    pub fn end_prefetch(&mut self, oids: &[Oid]) -> Vec<(Oid, Wanted)> {
-        self.prefetches -= 1;
-        let not_brought = oids.iter().filter(|oid| self.riding.remove(*oid));
-        not_brought
-            .filter_map(|oid| self.leads.remove_entry(oid))
-            .collect()
-    }
-
-    /// What waits for `want`, if it was not delivered.
-    fn wanted(&self, want: &Want) -> Option<&Wanted> {
-        let wanted = self.leads.get(&want.oid)?;
-        (wanted.turn == want.turn).then_some(wanted)
     }
 }
 
 impl Hydrator {
-    /// Takes the lead of an object that was just published, if somebody waits for it.
-    pub fn delivered(&self, oid: &Oid) -> Option<Lead<Oid, Outcome>> {
-        let mut state = self.lock();
-        state.riding.remove(oid);
-        state.leads.remove(oid).map(|wanted| wanted.lead)
-    }
-
-    /// Notes that the commit's download brings blobs too.
+    /// Notes that the commit's download brings blobs too: the server does not filter.
     pub fn saw_blob_in_bulk(&self) {
-        let mut state = self.lock();
-        if state.bulk == BulkState::Trees {
-            state.bulk = BulkState::Everything;
-        }
-    }
-
-    /// Objects wanted from the origin and not here yet.
-    pub fn wanted(&self) -> usize {
-        self.lock().leads.len()
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .expect("no code panics while it holds the hydrator's state")
+        self.off.download_brings(|_| true);
     }
 }
 
 impl Inner {
     /// Takes over `lead`: gets `oid` from the origin with the next request.
     pub fn want(self: &Arc<Self>, oid: Oid, kind: ObjectKind, lead: Lead<Oid, Outcome>) {
-        let here = {
-            let mut state = self.hydrator.lock();
-            // It may have been published between the asker's look and this lock.
-            match self.memory.get(&oid) {
-                Some(content) => Some((lead, content)),
-                None => {
-                    state.turns += 1;
-                    let turn = state.turns;
-                    if !state.bulk.brings(kind) && !state.riding.contains(&oid) {
-                        state.queue.push_back(Want { oid, turn });
-                    }
-                    state.leads.insert(oid, Wanted { lead, kind, turn });
-                    None
-                }
-            }
-        };
-        match here {
-            Some((lead, content)) => lead.complete(Ok(content)),
-            None => self.send_requests(),
-        }
+        // It may have been published since the asker looked.
+        let look = |oid: &Oid| self.memory.get(oid).map(Ok);
+        self.hydrator.off.want(oid, kind, lead, look);
+        self.send_requests();
     }
 
     /// Sends what is queued, as far as the bound on requests allows.
     pub fn send_requests(self: &Arc<Self>) {
-        loop {
-            let mut wants = Vec::new();
-            let mut unwanted = Vec::new();
-            {
-                let mut state = self.hydrator.lock();
-                if state.requests() >= MAX_REQUESTS {
-                    return;
-                }
-                while wants.len() < BATCH {
-                    let Some(want) = state.queue.pop_front() else {
-                        break;
-                    };
-                    match state.wanted(&want) {
-                        Some(wanted) if wanted.lead.interest() == 0 => {
-                            unwanted.extend(state.leads.remove(&want.oid));
-                        }
-                        Some(_) => wants.push(want),
-                        // Delivered meanwhile.
-                        None => {}
-                    }
-                }
-                if !wants.is_empty() {
-                    state.requests += 1;
-                }
-            }
-            // Leads end outside the lock.
-            drop(unwanted);
-            if wants.is_empty() {
-                return;
-            }
-            let inner = self.clone();
+        while let Some(wants) = self.hydrator.off.next_request(BATCH) {
+            let request = OpenRequest(self.clone());
             self.runtime.spawn(
                 "fetch objects",
-                Box::pin(async move {
-                    let request = OpenRequest(inner);
-                    fetch(&request.0, wants).await;
-                }),
+                Box::pin(async move { fetch(&request.0, wants).await }),
             );
         }
     }
 
-    fn fail(&self, want: &Want, error: &Arc<OriginError>) {
-        let wanted = {
-            let mut state = self.hydrator.lock();
-            let is_due = state.wanted(want).is_some();
-            is_due.then(|| state.leads.remove(&want.oid)).flatten()
-        };
-        if let Some(wanted) = wanted {
+    fn fail(&self, want: &Want<Oid>, error: &Arc<OriginError>) {
+        if let Some(wanted) = self.hydrator.off.failed(want) {
             let error = ObjectError::Origin {
-                oid: want.oid,
+                oid: want.key,
                 cause: error.clone(),
             };
-            tracing::warn!(object = %want.oid, %error, "an object could not be fetched");
+            tracing::warn!(object = %want.key, %error, "an object could not be fetched");
             self.note_error(error.to_string());
             wanted.lead.complete(Err(error));
         }
-    }
-
-    /// Those of `wants` that were not delivered.
-    fn still_wanted(&self, wants: &[Want]) -> Vec<Want> {
-        let state = self.hydrator.lock();
-        wants
-            .iter()
-            .filter(|want| state.wanted(want).is_some())
-            .copied()
-            .collect()
     }
 }
 
@@ -253,31 +98,31 @@ struct OpenRequest(Arc<Inner>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.hydrator.lock().requests -= 1;
+        self.0.hydrator.off.end_request();
         self.0.send_requests();
         self.0.hydrator.request_ended.notify_waiters();
     }
 }
 
 /// Gets `wants`, trying again what may pass, until each is delivered or failed.
-async fn fetch(inner: &Arc<Inner>, wants: Vec<Want>) {
+async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
     let new_retries = || Retries::new(&*inner.runtime, RetryPolicy::default());
     let mut retries = new_retries();
     // Parts of the batch, each to be asked for on its own: an unknown object fails alone.
     let mut parts = vec![wants];
     while let Some(part) = parts.pop() {
-        let wants = inner.still_wanted(&part);
+        let wants = inner.hydrator.off.still_wanted(&part);
         if wants.is_empty() {
             continue;
         }
         let mut ingest = Ingest::new(inner.clone(), None);
         let request = Fetch {
-            wants: wants.iter().map(|want| want.oid).collect(),
+            wants: wants.iter().map(|want| want.key).collect(),
             filter: Filter::OnlyWanted,
         };
         let result = inner.origin.fetch(&request, &mut ingest).await;
         let result = ingest.finish(result).await;
-        let missing = inner.still_wanted(&wants);
+        let missing = inner.hydrator.off.still_wanted(&wants);
         if missing.is_empty() {
             continue;
         }
@@ -293,10 +138,10 @@ async fn fetch(inner: &Arc<Inner>, wants: Vec<Want>) {
         };
         match error {
             OriginError::MissingObject { oid: Some(oid), .. }
-                if missing.iter().any(|want| want.oid == oid) =>
+                if missing.iter().any(|want| want.key == oid) =>
             {
                 let error = Arc::new(error);
-                let named = missing.iter().filter(|want| want.oid == oid);
+                let named = missing.iter().filter(|want| want.key == oid);
                 named.for_each(|want| inner.fail(want, &error));
                 parts.push(missing);
             }
@@ -321,13 +166,15 @@ pub(super) struct BulkGuard(Arc<Inner>);
 impl BulkGuard {
     /// Marks that a commit's download is under way; ends with the guard.
     pub fn begin(inner: &Arc<Inner>) -> Self {
-        inner.hydrator.lock().bulk = BulkState::Trees;
+        // A commit, its trees, and the tag that leads to it.
+        let trees = |kind: &ObjectKind| *kind != ObjectKind::Blob;
+        inner.hydrator.off.begin_download(trees);
         Self(inner.clone())
     }
 
     /// Ends the download with a failure, which those who wait for it get.
     pub fn fail(self, error: &Arc<OriginError>) {
-        for (oid, wanted) in self.end() {
+        for (oid, wanted) in self.0.hydrator.off.end_download() {
             let error = ObjectError::Origin {
                 oid,
                 cause: error.clone(),
@@ -335,30 +182,13 @@ impl BulkGuard {
             wanted.lead.complete(Err(error));
         }
     }
-
-    /// Ends the download; what waits for it, in order.
-    fn end(&self) -> Vec<(Oid, Wanted)> {
-        let mut state = self.0.hydrator.lock();
-        let brought = std::mem::take(&mut state.bulk);
-        let mut parked: Vec<Oid> = state
-            .leads
-            .iter()
-            .filter(|(_, wanted)| brought.brings(wanted.kind))
-            .map(|(oid, _)| *oid)
-            .collect();
-        parked.sort();
-        parked
-            .into_iter()
-            .filter_map(|oid| state.leads.remove_entry(&oid))
-            .collect()
-    }
 }
 
 impl Drop for BulkGuard {
     fn drop(&mut self) {
         // What did not come, or came and left memory again, is looked for the ordinary way.
-        for (oid, Wanted { lead, kind, .. }) in self.end() {
-            self.0.search(oid, kind, lead);
+        for (oid, Wanted { lead, tag, .. }) in self.0.hydrator.off.end_download() {
+            self.0.search(oid, tag, lead);
         }
     }
 }

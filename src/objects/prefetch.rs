@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use bonsaifs_core::rt::run_blocking;
+use bonsaifs_core::{
+    cache::handoff::{Claim, Ride},
+    rt::run_blocking,
+};
 
 use super::{
     hydrator::MAX_REQUESTS,
@@ -91,6 +94,7 @@ impl Inner {
 /// A prefetch that is out; it has ended when this is dropped, on whatever way.
 struct Batch {
     inner: Arc<Inner>,
+    ride: Ride,
     oids: Vec<Oid>,
 }
 
@@ -98,32 +102,27 @@ impl Batch {
     /// Waits until a prefetch may leave, and takes those of `wants` that nobody else is bringing:
     /// `None` if there are none.
     async fn claim(inner: Arc<Inner>, mut wants: Vec<Oid>) -> Option<Self> {
-        loop {
+        let ride = loop {
             let ended = inner.hydrator.request_ended.notified();
-            {
-                let mut state = inner.hydrator.lock();
-                wants.retain(|oid| !state.is_wanted(oid) && !state.riding.contains(oid));
-                if wants.is_empty() {
-                    return None;
-                }
-                if state.prefetches < PREFETCHES && state.requests() < MAX_REQUESTS {
-                    state.prefetches += 1;
-                    state.riding.extend(&wants);
-                    break;
-                }
+            match inner.hydrator.off.claim_prefetch(&mut wants) {
+                Claim::Nothing => return None,
+                Claim::Later => ended.await,
+                Claim::Granted(ride) => break ride,
             }
-            ended.await;
-        }
-        Some(Self { inner, oids: wants })
+        };
+        Some(Self {
+            inner,
+            ride,
+            oids: wants,
+        })
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
         let inner = &self.inner;
-        let waiting = inner.hydrator.lock().end_prefetch(&self.oids);
-        for (oid, wanted) in waiting {
-            inner.search(oid, wanted.kind, wanted.lead);
+        for (oid, wanted) in inner.hydrator.off.end_prefetch(self.ride, &self.oids) {
+            inner.search(oid, wanted.tag, wanted.lead);
         }
         inner.send_requests();
         inner.hydrator.request_ended.notify_waiters();

@@ -228,7 +228,7 @@ impl ObjectStore {
 
     /// Objects that are wanted from the origin and did not come yet.
     pub fn wanted(&self) -> usize {
-        self.0.hydrator.wanted()
+        self.0.hydrator.off.waiting()
     }
 
     /// Waits until everything that came so far is in the disk tier, and all jobs are done.
@@ -341,7 +341,7 @@ impl Inner {
     pub fn publish(&self, oid: Oid, content: Content) {
         self.count_fetched();
         self.memory.insert(oid, content.clone(), content.weight());
-        if let Some(lead) = self.hydrator.delivered(&oid) {
+        if let Some(lead) = self.hydrator.off.delivered(&oid) {
             lead.complete(Ok(content));
         }
     }
