@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, BufRead, BufReader},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -61,6 +61,37 @@ fn mount_says_one_line_and_unmount_nothing() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     drop(guard);
     bonsai.assert_nothing_left();
+}
+
+/// That nothing of it is shown elsewhere, the test above says.
+#[test]
+fn a_terminal_is_shown_the_progress_which_then_goes_away() {
+    let specimen = specimens::plain();
+    let bonsai = bonsai();
+    let dir = bonsai.scratch().join("mnt");
+    let _guard = bonsai.guard(&dir);
+    let mount = bonsai.command(["mount"]);
+    let words = r#"exec "$BONSAI" mount "$SOURCE" "$DIR""#;
+    let shown = Command::new("script")
+        .args(["--quiet", "--return", "--command", words, "/dev/null"])
+        .env_clear()
+        .envs(
+            mount
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .env("BONSAI", mount.get_program())
+        .env("SOURCE", specimen.repo.path())
+        .env("DIR", &dir)
+        .stdin(Stdio::null())
+        .output()
+        .expect("script starts");
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{text}");
+    let (progress, line) = text.split_once("mounted ").expect("the line");
+    assert!(progress.contains("\rresolving the ref …"), "{text:?}");
+    assert!(progress.ends_with("  \r"), "not wiped: {text:?}");
+    assert_eq!(line.matches('\n').count(), 1, "{text:?}");
 }
 
 #[test]
@@ -495,11 +526,17 @@ fn logs_go_where_they_are_sent() {
         specimen.repo.path(),
         &["--log-file", file.to_str().expect("a plain path")],
     );
-    fs::read(mount.path("src/deep/er/file.txt")).expect("read");
+    let path = mount.path("src/deep/er/file.txt");
+    fs::read(&path).expect("read");
+    let ino = fs::metadata(&path).expect("stat").ino();
     mount.unmount();
     let log = fs::read_to_string(&file).expect("a log");
-    // Spans name what was worked on.
-    assert!(log.contains("file.txt"), "{log}");
+    // Spans name what was worked on: inode, path and object.
+    let oid = specimen.repo.oid("HEAD:src/deep/er/file.txt");
+    let of_file = |line: &&str| line.contains(r#"path="/src/deep/er/file.txt""#);
+    let line = log.lines().find(of_file).expect("the file's line");
+    assert!(line.contains(&format!(r#"object="{}""#, oid)), "{line}");
+    assert!(line.contains(&format!("ino={ino} ")), "{line}");
     let mount = bonsai.mount(specimen.repo.path(), &[]);
     fs::read(mount.path("README.md")).expect("read");
     let own = fs::read_dir(bonsai.state())

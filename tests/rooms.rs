@@ -46,6 +46,38 @@ fn this_repository_keeps_the_rules() {
     assert!(output.status.success(), "{said}");
 }
 
+/// `core` is for any filesystem: it brings no runtime, no FUSE library and nothing of Git.
+#[test]
+fn the_core_depends_on_little() {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["tree", "--locked", "--package", "bonsaifs-core"])
+        .args([
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(names.contains(&"bytes"), "{text}");
+    for name in names {
+        let foreign = [
+            "tokio", "fuser", "gix", "libc", "nix", "rustix", "reqwest", "hyper",
+        ];
+        let foreign = foreign.iter().find(|word| name.starts_with(**word));
+        assert_eq!(foreign, None, "{name}");
+    }
+}
+
 #[test]
 fn imports_that_go_up_are_found() {
     let up = "src/git/tree.rs";

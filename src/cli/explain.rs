@@ -75,7 +75,7 @@ fn mount(error: &MountError) -> (Code, &'static str) {
         MountError::NoHelper { .. } => {
             (Code::NoHelper, "install the package fuse3, or run as root")
         }
-        MountError::NotOurs { .. } => (Code::NotOurs, "bonsai list shows those that are"),
+        MountError::NotOurs { .. } => (Code::NotOurs, "bonsai list shows them"),
         MountError::Dead { .. } => (
             Code::NotOurs,
             "bonsai unmount clears it away, bonsai mount uses the directory again",
@@ -190,7 +190,8 @@ fn http(error: &HttpError) -> (Code, &'static str) {
         ),
         HttpError::Tls { .. } => (
             Code::Tls,
-            "check the machine's clock and certificates (http.sslCAInfo, SSL_CERT_FILE)",
+            "check the machine's clock and certificates (http.sslCAInfo, SSL_CERT_FILE), and that \
+             the server speaks https there",
         ),
         HttpError::Timeout { .. } => (Code::TimedOut, "check the network, or try again later"),
     }

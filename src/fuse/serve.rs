@@ -142,13 +142,13 @@ impl<P: Provider> Shared<P> {
         }
     }
 
-    /// A span for the request. The path is looked for only if someone reads it.
+    /// A span for the request. Path and object are looked for only if someone reads them.
     pub fn span(&self, call: Call) -> Span {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return Span::none();
         }
-        let path = self.path(call.ino);
-        tracing::debug_span!("fuse", op = call.op.name(), ino = call.ino.0, path)
+        let (path, object) = (self.path(call.ino), self.fs.label_of(call.ino));
+        tracing::debug_span!("fuse", op = call.op.name(), ino = call.ino.0, path, object)
     }
 
     fn path(&self, ino: Ino) -> String {

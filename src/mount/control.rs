@@ -151,10 +151,12 @@ mod tests {
             .expect_err("there is no socket");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         // A socket file that its process left behind. Shut down, not only closed: a process that
-        // another test is just starting has every descriptor until its exec.
+        // another test is just starting has a copy of every descriptor until its exec, and as long
+        // as it does, connections are taken. One such copy is held here.
         let left = std::os::unix::net::UnixListener::bind(folder.path().join(SOCKET));
-        rustix::net::shutdown(left.expect("bound"), rustix::net::Shutdown::Both)
-            .expect("shut down");
+        let left = left.expect("bound");
+        let _copy = left.try_clone().expect("copied");
+        rustix::net::shutdown(left, rustix::net::Shutdown::Both).expect("shut down");
         let error = ask(folder.path(), &Request::Status, Duration::from_secs(60))
             .expect_err("its process is gone");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -94,7 +94,7 @@ pub enum MountError {
         reason: String,
     },
     /// No mount of ours is there.
-    #[error("{} is not a bonsai mount", printable(.dir))]
+    #[error("{} is in no bonsai mount of yours", printable(.dir))]
     NotOurs {
         /// The path asked for.
         dir: PathBuf,

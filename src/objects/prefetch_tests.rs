@@ -36,7 +36,7 @@ async fn requests(origin: &FakeOrigin, count: usize) {
     }
 }
 
-/// Lets everything run that can.
+/// Lets every task run that can; what other threads do meanwhile takes as long as it takes.
 async fn settle() {
     for _ in 0..200 {
         tokio::task::yield_now().await;

@@ -361,6 +361,10 @@ impl Provider for RepoFs {
         }
     }
 
+    fn label(&self, node: &Node) -> Option<String> {
+        Some(node.oid.to_string())
+    }
+
     fn xattrs(&self, node: &Node) -> Vec<(String, Vec<u8>)> {
         // Linux lets nobody read `user.` attributes of a symlink (xattr(7)).
         if node.mode == EntryMode::Symlink {

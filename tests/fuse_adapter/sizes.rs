@@ -122,7 +122,8 @@ fn links_of_unknown_length_lead_where_they_should() {
 
 /// Copies by means that trust the size that the kernel has, and never ask for it (`splice`).
 fn splice(file: &File) -> String {
-    let (read, write) = nix::unistd::pipe().expect("a pipe");
+    // A copy of the writing end in a process that another test starts would keep it open.
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let flags = rustix::pipe::SpliceFlags::empty();
     rustix::pipe::splice(file, None, &write, None, 100, flags).expect("spliced");
     drop(write);

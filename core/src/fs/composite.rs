@@ -245,6 +245,13 @@ impl<P: Provider> Provider for Composite<P> {
         sum
     }
 
+    fn label(&self, node: &Self::Node) -> Option<String> {
+        match node {
+            CompositeNode::Virtual(_) => None,
+            CompositeNode::Inner(number, node) => self.provider(*number).label(node),
+        }
+    }
+
     fn xattrs(&self, node: &Self::Node) -> Vec<(String, Vec<u8>)> {
         match node {
             CompositeNode::Virtual(_) => Vec::new(),

@@ -131,6 +131,14 @@ impl<A: Provider, B: Provider> Provider for Either<A, B> {
         }
     }
 
+    fn label(&self, node: &Self::Node) -> Option<String> {
+        match (self, node) {
+            (Self::Left(provider), Either::Left(node)) => provider.label(node),
+            (Self::Right(provider), Either::Right(node)) => provider.label(node),
+            _ => None,
+        }
+    }
+
     fn xattrs(&self, node: &Self::Node) -> Vec<(String, Vec<u8>)> {
         match (self, node) {
             (Self::Left(provider), Either::Left(node)) => provider.xattrs(node),

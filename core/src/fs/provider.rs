@@ -86,6 +86,12 @@ pub trait Provider: Send + Sync + 'static {
         }
     }
 
+    /// What `node` is in the provider's own words, as an object's id, for logs; from memory.
+    fn label(&self, node: &Self::Node) -> Option<String> {
+        let _ = node;
+        None
+    }
+
     /// The extended attributes of `node` as (name, value), from memory.
     fn xattrs(&self, node: &Self::Node) -> Vec<(String, Vec<u8>)> {
         let _ = node;

@@ -32,6 +32,12 @@ impl<P: Provider> AsyncFs<P> {
         Some(names)
     }
 
+    /// What `ino` is in the provider's own words ([`Provider::label`]); `None` if it has none, or
+    /// `ino` is not known.
+    pub fn label_of(&self, ino: Ino) -> Option<String> {
+        self.provider.label(self.inodes.get(ino)?.node())
+    }
+
     /// What is at `path`, given as names from the root on. Nothing is counted, and no size is
     /// asked for. The last name may be a symlink; none is followed.
     ///

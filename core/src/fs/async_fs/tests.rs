@@ -270,6 +270,15 @@ fn extended_attributes_are_the_nodes() {
 }
 
 #[test]
+fn a_label_is_the_nodes() {
+    let fs = fs(When::Soon);
+    let x = look_up(&fs, "a/x").ino;
+    assert_eq!(fs.label_of(x).as_deref(), Some("node 5"));
+    fs.forget(x, 1);
+    assert_eq!(fs.label_of(x), None);
+}
+
+#[test]
 fn the_path_of_what_has_lost_its_parent_is_not_known() {
     let fs = fs(When::Soon);
     let x = look_up(&fs, "a/x").ino;

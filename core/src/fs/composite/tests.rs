@@ -66,6 +66,10 @@ impl Provider for Flat {
         self.read(link, 0, 2).await
     }
 
+    fn label(&self, node: &Option<u8>) -> Option<String> {
+        Some(format!("{} {node:?}", self.id))
+    }
+
     fn xattrs(&self, _: &Option<u8>) -> Vec<(String, Vec<u8>)> {
         vec![("id".to_owned(), vec![self.id])]
     }
@@ -178,6 +182,8 @@ fn providers_are_found_at_their_paths() {
         [("id".to_owned(), vec![4])]
     );
     assert!(fs.xattrs(way[0].ino).expect("known").is_empty());
+    assert_eq!(fs.label_of(link.ino).as_deref(), Some("4 Some(2)"));
+    assert_eq!(fs.label_of(way[0].ino), None);
     let nope = look_up(&fs, "host/nope").expect_err("is not there");
     assert_eq!(nope.kind(), FsErrorKind::NotFound);
     assert_eq!(

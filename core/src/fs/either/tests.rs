@@ -71,6 +71,10 @@ impl Provider for Told {
         }
     }
 
+    fn label(&self, _: &bool) -> Option<String> {
+        Some(self.0.to_string())
+    }
+
     fn xattrs(&self, _: &bool) -> Vec<(String, Vec<u8>)> {
         vec![("user.told".to_owned(), vec![self.0])]
     }
@@ -137,6 +141,7 @@ fn is_told<P: Provider>(provider: &P, dir: &P::Node, id: u8) {
         assert_eq!(run(provider.readlink(file)).expect("a link"), target);
         let xattrs = [("user.told".to_owned(), vec![id])];
         assert_eq!(provider.xattrs(file), xattrs);
+        assert_eq!(provider.label(file), Some(id.to_string()));
     }
     assert_eq!(provider.statfs().bytes, u64::from(id));
 }
@@ -180,6 +185,7 @@ fn the_node_of_the_other_one_is_stale() {
     assert_eq!(provider.try_size(&listing, 0).map(kind), Some(stale));
     assert_eq!(kind(run(provider.size(&listing, 0))), stale);
     assert!(provider.xattrs(&node).is_empty());
+    assert_eq!(provider.label(&node), None);
 }
 
 #[test]
@@ -189,5 +195,6 @@ fn what_a_provider_need_not_have_is_not_made_up() {
     assert!(Bare.try_read(&(), 0, 1).is_none() && Bare.try_readlink(&()).is_none());
     assert_eq!(kind(run(Bare.size(&listing, 0))), Some(FsErrorKind::Io));
     assert!(Bare.xattrs(&()).is_empty());
+    assert_eq!(Bare.label(&()), None);
     assert_eq!(Bare.statfs().max_name, 255);
 }

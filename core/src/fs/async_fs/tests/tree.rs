@@ -262,6 +262,10 @@ impl Provider for Tree {
         Ok(content(*link).into())
     }
 
+    fn label(&self, node: &u32) -> Option<String> {
+        Some(format!("node {node}"))
+    }
+
     fn xattrs(&self, node: &u32) -> Vec<(String, Vec<u8>)> {
         vec![("user.node".to_owned(), node.to_string().into_bytes())]
     }
