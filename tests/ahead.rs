@@ -92,13 +92,15 @@ fn reading_a_directory_costs_few_requests_whatever_the_server_offers() {
         let log = fetches(&server);
         assert!(log.len() <= 8, "{object_info}: {} requests", log.len());
         assert_each_once(&log);
-        let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
-        let ahead = &status["prefetch"];
-        assert!(
-            ahead["objects"].as_u64().expect("a number") > 390,
-            "{ahead}"
-        );
-        assert!(ahead["used"].as_u64().expect("a number") > 390, "{ahead}");
+        // An object can be read before the request that brought it has ended and is counted.
+        let ahead = || {
+            let status = serde_json::from_str(&mount.status());
+            let status: serde_json::Value = status.expect("JSON");
+            status["prefetch"].clone()
+        };
+        let counted = || ["objects", "used"].map(|name| ahead()[name].as_u64().expect("a number"));
+        let all = || counted().into_iter().all(|count| count > 390);
+        assert!(within(Duration::from_secs(30), all), "{}", ahead());
         mount.unmount();
     }
 }
