@@ -36,6 +36,13 @@ async fn requests(origin: &FakeOrigin, count: usize) {
     }
 }
 
+/// Waits until no request is out: an object is there before the one that brought it has ended.
+async fn idle(store: &ObjectStore) {
+    while store.0.hydrator.off.requests() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Lets every task run that can; what other threads do meanwhile takes as long as it takes.
 async fn settle() {
     for _ in 0..200 {
@@ -85,6 +92,7 @@ async fn what_is_here_or_on_its_way_is_not_asked_for() {
         0,
     );
     blob(&store, &oids[0]).await.expect("it is there");
+    idle(&store).await;
     store.flush().await;
     close(&origin);
     let wanted = reader(&store, oids[1]);
@@ -199,10 +207,7 @@ async fn what_is_wanted_never_waits_for_prefetches() {
     for ahead in ahead {
         assert_eq!(ahead.await.expect("no panic").came.len(), 1);
     }
-    // An object is there before the request that brought it has ended.
-    while store.0.hydrator.off.requests() > 0 {
-        tokio::task::yield_now().await;
-    }
+    idle(&store).await;
 }
 
 #[tokio::test]
