@@ -178,6 +178,14 @@ fn a_commit_that_no_ref_points_to() {
 }
 
 #[test]
+fn a_shortened_commit_id_of_a_local_repository() {
+    let mut specimen = specimens::unreferenced_commit();
+    specimen.want = Some(specimen.commit[..12].to_owned());
+    // A server can't be asked for the rest of an id.
+    shown_by(&specimen, &[Way::Folder]);
+}
+
+#[test]
 fn a_detached_head() {
     shown(&specimens::detached_head());
 }

@@ -59,7 +59,7 @@ pub struct Mount {
     pub source: PathBuf,
     /// The mount point: an empty directory, or one that does not exist yet
     pub dir: PathBuf,
-    /// Branch, tag or full commit id [default: the repository's HEAD]
+    /// Branch, tag or commit id (of a URL the whole id) [default: the repository's HEAD]
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
     /// Stay in the foreground until unmounted, Ctrl-C or SIGTERM
