@@ -158,7 +158,7 @@ fn origin(error: &OriginError) -> (Code, &'static str) {
         ),
         OriginError::UnknownRef { .. } => (
             Code::UnknownRef,
-            "git ls-remote shows the branches and tags; a commit needs its full id",
+            "git ls-remote shows the branches and tags; a URL's commit needs its whole id",
         ),
         OriginError::Empty { .. } => (Code::Empty, "push a commit first, or name one with --ref"),
         OriginError::NoSuchPath { .. } => (Code::NoSuchPath, "check the spelling"),
@@ -174,6 +174,7 @@ fn origin(error: &OriginError) -> (Code, &'static str) {
             Code::Corrupt,
             "try again; if it stays, ask who runs the server",
         ),
+        OriginError::Closing { .. } => (Code::Other, "mount it again"),
         OriginError::Disk { .. } => (
             Code::Folder,
             "check the disk's space and the folder's permissions",

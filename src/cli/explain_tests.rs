@@ -82,10 +82,11 @@ fn what_an_origin_says_has_its_own_codes() {
     };
     assert_eq!(code(refused), 31);
     let corrupt = OriginError::Corrupt {
-        source_name,
+        source_name: source_name.clone(),
         reason: reason.clone(),
     };
     assert_eq!(code(corrupt), 31);
+    assert_eq!(code(OriginError::Closing { source_name }), 1);
     let disk = OriginError::Disk {
         what: "/c".to_owned(),
         reason,

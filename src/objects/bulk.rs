@@ -105,14 +105,13 @@ async fn download(
     let mut retries = new_retries();
     let mut wants = vec![target];
     loop {
-        let mut ingest = Ingest::new(inner.clone(), Some(progress.clone()));
         let before = progress.objects_so_far();
         let request = Fetch {
             wants,
             filter: Filter::NoBlobs,
         };
-        let result = inner.origin.fetch(&request, &mut ingest).await;
-        let result = ingest.finish(result).await;
+        let ingest = Ingest::new(inner.clone(), Some(progress.clone()));
+        let result = ingest.bring(&request).await.result;
         // What left memory again must be on disk before the walk looks for it.
         inner.background.idle().await;
         let walker = inner.clone();

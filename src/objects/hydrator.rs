@@ -115,13 +115,12 @@ async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
         if wants.is_empty() {
             continue;
         }
-        let mut ingest = Ingest::new(inner.clone(), None);
         let request = Fetch {
             wants: wants.iter().map(|want| want.key).collect(),
             filter: Filter::OnlyWanted,
         };
-        let result = inner.origin.fetch(&request, &mut ingest).await;
-        let result = ingest.finish(result).await;
+        let ingest = Ingest::new(inner.clone(), None);
+        let result = ingest.bring(&request).await.result;
         let missing = inner.hydrator.off.still_wanted(&wants);
         if missing.is_empty() {
             continue;

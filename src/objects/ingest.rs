@@ -20,7 +20,7 @@ use crate::{
         oid::{ObjectKind, Oid, object_id},
         pack::{Decoded, Limits, PackError, PackSummary, StreamDecoder, index::IndexEntry},
     },
-    origin::{FetchSink, OriginError},
+    origin::{Fetch, FetchSink, OriginError},
 };
 
 /// A pack of blobs with so few objects is stored as loose ones: a pack is three files.
@@ -52,6 +52,13 @@ struct Found {
 /// What a prefetch brought: ids, and sizes in bytes.
 pub(super) type Came = Arc<Mutex<Vec<(Oid, u64)>>>;
 
+/// How a fetch ended.
+pub(super) struct Brought {
+    pub result: Result<(), OriginError>,
+    /// Whether it ended at an object that is larger than this fetch may bring.
+    pub too_large: bool,
+}
+
 /// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
 struct Incoming {
     oid: Oid,
@@ -81,9 +88,18 @@ impl Ingest {
         ingest
     }
 
-    /// Whether an object of a prefetch was too large.
-    pub fn is_too_large(&self) -> bool {
-        self.too_large
+    /// Sends `request` and takes what comes, until all is here, something fails, or the store
+    /// closes; what came is kept in each case. See [`Ingest::finish`].
+    pub async fn bring(mut self, request: &Fetch) -> Brought {
+        let inner = self.inner.clone();
+        let _fetching = inner.fetching.begin();
+        let result = inner.unless_closed(inner.origin.fetch(request, &mut self));
+        let result = result.await;
+        let too_large = self.too_large;
+        Brought {
+            result: self.finish(result).await,
+            too_large,
+        }
     }
 
     fn with_limits(inner: Arc<Inner>, progress: Option<Arc<BulkProgress>>, limits: Limits) -> Self {
@@ -102,7 +118,7 @@ impl Ingest {
 
     /// Ends the fetch, which ended with `result`: what came is kept, also of a pack that was cut
     /// short. Returns when all that was asked for can be read; the disk may still be at work.
-    pub async fn finish(mut self, result: Result<(), OriginError>) -> Result<(), OriginError> {
+    async fn finish(mut self, result: Result<(), OriginError>) -> Result<(), OriginError> {
         if self.spool.is_empty() {
             return result;
         }

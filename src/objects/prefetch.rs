@@ -66,11 +66,10 @@ impl ObjectStore {
             filter: Filter::OnlyWanted,
         };
         let came = Came::default();
-        let mut ingest = Ingest::of_prefetch(inner.clone(), came.clone());
-        let result = inner.origin.fetch(&request, &mut ingest).await;
-        let too_large = ingest.is_too_large();
-        let unfinished = match ingest.finish(result).await {
-            _ if too_large => Some(Unfinished::TooLarge),
+        let ingest = Ingest::of_prefetch(inner.clone(), came.clone());
+        let brought = ingest.bring(&request).await;
+        let unfinished = match brought.result {
+            _ if brought.too_large => Some(Unfinished::TooLarge),
             Err(error) => Some(Unfinished::Failed(error)),
             Ok(()) => None,
         };

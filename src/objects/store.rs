@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -52,6 +52,12 @@ pub(super) struct Inner {
     pub downloads: Background,
     /// What else is to be done before the end; it may wait for the two above.
     pub notes: Background,
+    /// Requests for objects that are out, until what came is handed to `background`.
+    pub fetching: Background,
+    /// Whether [`ObjectStore::close`] was called, and who is to be told then. Not a `watch`, which
+    /// wakes in an order that no seed decides.
+    closed: AtomicBool,
+    closing: tokio::sync::Notify,
     fetched: AtomicU64,
     last_error: Mutex<Option<LastError>>,
 }
@@ -118,6 +124,9 @@ impl ObjectStore {
             background: Background::default(),
             downloads: Background::default(),
             notes: Background::default(),
+            fetching: Background::default(),
+            closed: AtomicBool::new(false),
+            closing: tokio::sync::Notify::new(),
             fetched: AtomicU64::new(0),
             last_error: Mutex::default(),
         }))
@@ -237,6 +246,15 @@ impl ObjectStore {
         self.0.background.idle().await;
     }
 
+    /// Breaks off the requests that are out, and waits until all that came, also what came of
+    /// those, is in the disk tier. Whatever is asked of the origin from here on fails.
+    pub async fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.closing.notify_waiters();
+        self.0.fetching.idle().await;
+        self.flush().await;
+    }
+
     /// Waits until no commit is being downloaded, and what came is in the disk tier.
     pub async fn settled(&self) {
         self.0.downloads.idle().await;
@@ -274,6 +292,26 @@ impl Inner {
                 }
                 None => Joined::Lead(lead),
             },
+        }
+    }
+
+    /// Runs `fetch`, which [`ObjectStore::close`] breaks off.
+    pub async fn unless_closed(
+        &self,
+        fetch: impl Future<Output = Result<(), OriginError>>,
+    ) -> Result<(), OriginError> {
+        let closing = self.closing.notified();
+        let closed = async {
+            if !self.closed.load(Ordering::Acquire) {
+                closing.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = closed => Err(OriginError::Closing {
+                source_name: self.origin.describe(),
+            }),
+            result = fetch => result,
         }
     }
 

@@ -251,6 +251,30 @@ async fn an_object_wanted_anew_is_not_failed_by_the_request_that_brought_it_befo
         .expect("the second request brings it");
 }
 
+/// An object was read while its pack was still under way, and was not in the cache after the mount's
+/// end, because only packs that had ended were waited for.
+#[tokio::test]
+async fn what_was_read_stays_though_the_store_closes_before_its_pack_has_ended() {
+    let origin = FakeOrigin::new();
+    let oid = origin.put(ObjectKind::Blob, "read at the last moment");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = store(&origin, Some(tier(folder.path())));
+    origin
+        .gate
+        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    origin.gate.add_permits(1);
+    origin.fail_next(Fault::Linger);
+    blob(&store, &oid).await.expect("it came");
+    // The origin never ends its answer.
+    store.close().await;
+    assert!(tier(folder.path()).has(&oid));
+    // What is still asked for fails, and nothing more is sent.
+    let late = origin.put(ObjectKind::Blob, "too late");
+    let error = blob(&store, &late).await.expect_err("the store is closed");
+    assert!(error.to_string().contains("the mount is ending"), "{error}");
+    assert_eq!(origin.requests().len(), 1);
+}
+
 /// A commit with two folders: `a` with one file, `b` with another.
 fn small_commit(origin: &FakeOrigin) -> (Oid, Oid, [Oid; 2]) {
     let one = origin.put(ObjectKind::Blob, "one");

@@ -130,6 +130,12 @@ pub enum OriginError {
         /// What was seen.
         reason: String,
     },
+    /// The store is closing: whatever is on its way is broken off.
+    #[error("{source_name} is not asked any more: the mount is ending")]
+    Closing {
+        /// The repository.
+        source_name: String,
+    },
     /// A local disk failed.
     #[error("{what}: {reason}")]
     Disk {
@@ -163,6 +169,7 @@ impl OriginError {
             | Self::NotARepository { .. }
             | Self::MissingObject { .. }
             | Self::Refused { .. }
+            | Self::Closing { .. }
             | Self::Disk { .. } => Retry::No,
         }
     }

@@ -182,9 +182,10 @@ impl RepoFs {
         }
     }
 
-    /// Waits until what came so far is in the cache, for `within` at the most.
+    /// Breaks off what is on its way, and waits until what came so far is in the cache, for
+    /// `within` at the most.
     pub async fn shutdown(&self, within: Duration) {
-        let flush = std::pin::pin!(self.0.store.flush());
+        let flush = std::pin::pin!(self.0.store.close());
         if bonsaifs_core::rt::timeout(&*self.0.runtime, within, flush)
             .await
             .is_err()
