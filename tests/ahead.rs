@@ -65,8 +65,9 @@ fn ls_of_a_directory_takes_two_round_trips() {
     }
     let log = fetches(&server);
     // The first two on their own, and with the second, at the same time, all the others.
-    let wants: Vec<usize> = log.iter().map(|request| request.wants().len()).collect();
-    assert_eq!(wants.iter().sum::<usize>(), 80, "{wants:?}");
+    let mut wants: Vec<usize> = log.iter().map(|request| request.wants().len()).collect();
+    // Which of two that leave at the same time the server reads first is theirs.
+    wants[1..].sort_unstable();
     assert_eq!(wants, [1, 1, 78]);
     assert_each_once(&log);
     mount.unmount();
