@@ -74,6 +74,35 @@ fn ls_of_a_directory_takes_two_round_trips() {
 }
 
 #[test]
+fn sizes_that_were_learnt_are_known_after_a_remount() {
+    let repo = repo(3, 80);
+    for object_info in [false, true] {
+        let builder = GitServer::builder(repo.root());
+        let builder = if object_info {
+            builder.object_info()
+        } else {
+            builder
+        };
+        let server = builder.start().expect("a server");
+        let bonsai = bonsai();
+        let sizes = || -> Vec<u64> {
+            let mount = bonsai.mount(server.url("repo.git"), &[]);
+            let paths = (0..3 * 80).map(|n| format!("d{:03}/f{:03}", n / 80, n % 80));
+            let size = |path| fs::symlink_metadata(mount.path(path)).expect("a size").len();
+            let sizes = paths.map(size).collect();
+            mount.unmount();
+            sizes
+        };
+        let first = sizes();
+        server.reset();
+        assert_eq!(sizes(), first);
+        for command in ["fetch", "object-info"] {
+            assert_eq!(server.log_of(command).len(), 0, "{object_info}: {command}");
+        }
+    }
+}
+
+#[test]
 fn reading_a_directory_costs_few_requests_whatever_the_server_offers() {
     let repo = repo(2, 400);
     for object_info in [false, true] {
