@@ -209,6 +209,11 @@ impl ObjectStore {
         self.0.local_header(oid)
     }
 
+    /// Whether the object is in memory or, in whatever state, in the disk tier. Reads disks.
+    pub fn is_here(&self, oid: &Oid) -> bool {
+        self.0.is_here(oid)
+    }
+
     /// The size of a blob, if it was ever learnt; from memory.
     pub fn known_size(&self, oid: &Oid) -> Option<u64> {
         let disk = self.0.disk.as_ref()?;
