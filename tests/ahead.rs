@@ -140,6 +140,45 @@ fn reading_a_directory_costs_few_requests_whatever_the_server_offers() {
 }
 
 #[test]
+fn what_every_tool_opens_comes_with_the_mount() {
+    let mut files = Files::new().file("README.md", "read me\n");
+    let opened = [".gitignore", ".gitattributes", "Cargo.toml"];
+    for name in opened {
+        files.add_file(name, format!("# {name}\n"));
+    }
+    let repo = Repo::new();
+    repo.commit(&files.file("src/.gitignore", "below the root\n"));
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    let came = || {
+        let log = fetches(&server);
+        log.len() == 1 && log[0].status.is_some()
+    };
+    assert!(
+        within(Duration::from_secs(30), came),
+        "{:?}",
+        fetches(&server)
+    );
+    assert_eq!(fetches(&server)[0].wants().len(), opened.len());
+    for name in opened {
+        let content = fs::read(mount.path(name)).expect("it is here");
+        assert_eq!(content, format!("# {name}\n").as_bytes());
+    }
+    assert_eq!(fetches(&server).len(), 1);
+    mount.unmount();
+    server.reset();
+    let bonsai = self::bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &["--prefetch", "none"]);
+    assert_eq!(
+        fs::read(mount.path("README.md")).expect("read"),
+        b"read me\n"
+    );
+    assert_eq!(fetches(&server).len(), 1, "the file that was read");
+    mount.unmount();
+}
+
+#[test]
 fn reading_everything_costs_few_requests_and_gives_what_is_committed() {
     let repo = repo(60, 20);
     let server = GitServer::start(repo.root()).expect("a server");
