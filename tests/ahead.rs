@@ -1,11 +1,16 @@
 //! Prefetching: a scan costs few requests, a single read costs one, and what was fetched ahead is
 //! what the commit has.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bonsai_testkit::{
-    Bonsai, Files, GitServer, Order, Repo, assert_same, compare::committed, process::within,
-    server::Logged,
+    Bonsai, Files, GitServer, Mounted, Order, Repo, assert_same, compare::committed,
+    process::within, server::Logged,
 };
 
 fn bonsai() -> Bonsai {
@@ -175,6 +180,37 @@ fn what_every_tool_opens_comes_with_the_mount() {
         b"read me\n"
     );
     assert_eq!(fetches(&server).len(), 1, "the file that was read");
+    mount.unmount();
+}
+
+/// A size that an earlier mount had learnt made each read cost a request of its own: only files whose
+/// size this mount had asked for were known by their place.
+#[test]
+fn reading_a_directory_whose_sizes_are_known_costs_few_requests() {
+    let repo = repo(2, 400);
+    let server = GitServer::builder(repo.root()).object_info();
+    let server = server.start().expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    wait_for_trees(&server);
+    let files = |mount: &Mounted<'_>| -> Vec<PathBuf> {
+        let entries = fs::read_dir(mount.path("d001")).expect("listed");
+        let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").path();
+        entries.map(path).collect()
+    };
+    for path in files(&mount) {
+        fs::symlink_metadata(path).expect("a size");
+    }
+    assert_eq!(fetches(&server).len(), 0, "only sizes");
+    mount.unmount();
+    server.reset();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    for path in files(&mount) {
+        fs::read(path).expect("read");
+    }
+    let log = server.log_of("fetch");
+    assert!(log.len() <= 8, "{} requests", log.len());
+    assert_each_once(&log);
     mount.unmount();
 }
 

@@ -27,8 +27,8 @@ use crate::{
     objects::{Content, ObjectStore, PREFETCHES, Place as Stored},
 };
 
-/// How many files' places are kept that were only asked for their size.
-const MAX_SIZED: usize = 100_000;
+/// How many reads may be under way before their places are forgotten.
+const MAX_READING: usize = 10_000;
 
 /// Files at the root that tools open whatever they were called for: Git and searchers to know what to leave
 /// out, builders and editors to know what this is.
@@ -74,9 +74,8 @@ struct State {
     out: usize,
     /// Whether a tree is being looked at.
     looking: bool,
-    /// Where files are whose size was told without their content: their reading will say only which
-    /// object they are.
-    sized: FxHashMap<Oid, Place>,
+    /// Where files are that are about to be read: their reading says only which object they are.
+    reading: FxHashMap<Oid, Place>,
 }
 
 /// What to do next.
@@ -99,7 +98,7 @@ impl Ahead {
             scan: Scan::new(store.memory_budget()),
             out: 0,
             looking: false,
-            sized: FxHashMap::default(),
+            reading: FxHashMap::default(),
         };
         let ahead = Arc::new(Self {
             runtime,
@@ -159,24 +158,23 @@ impl Ahead {
         }
     }
 
-    /// Notes that the size of entry `index` of the listing with number `tag`, the object `oid`, was told
-    /// without its content.
-    pub fn sized(&self, oid: Oid, tag: u64, index: usize) {
+    /// Notes that entry `index` of the listing with number `tag`, the object `oid`, is about to be read.
+    pub fn will_read(&self, oid: Oid, tag: u64, index: usize) {
         if let Some(place) = place(tag, index)
             && let Some(mut state) = self.lock()
         {
-            // Those who read them are long past by then.
-            if state.sized.len() >= MAX_SIZED {
-                state.sized.clear();
+            // Of several who read one file only one is heard of again.
+            if state.reading.len() >= MAX_READING {
+                state.reading.clear();
             }
-            state.sized.insert(oid, place);
+            state.reading.insert(oid, place);
         }
     }
 
     /// Notes that an object is to be read that is not in memory. True if it isn't here at all: then
     /// [`Ahead::read`] is to be told when it came.
     pub async fn reading(self: &Arc<Self>, oid: Oid) -> bool {
-        let Some(place) = self.lock().and_then(|mut state| state.sized.remove(&oid)) else {
+        let Some(place) = self.lock().and_then(|mut state| state.reading.remove(&oid)) else {
             return false;
         };
         let store = self.store.clone();

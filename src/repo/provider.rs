@@ -232,7 +232,6 @@ impl RepoFs {
                 for (index, size) in indexes.into_iter().zip(sizes) {
                     if let Some(size) = size {
                         let oid = listing.get(index).node.oid;
-                        self.0.ahead.sized(oid, listing.tag(), index);
                         self.0.store.learn_size(&oid, size);
                         self.set_size(listing, index, size);
                     }
@@ -309,10 +308,9 @@ impl Provider for RepoFs {
             None => {
                 self.0.ahead.missed(listing.tag(), index);
                 let size = self.size_of_blob(&oid).await?;
-                match self.0.store.try_header(&oid) {
-                    Some(_) => self.0.ahead.read(&oid, size),
-                    // Too large to come for that.
-                    None => self.0.ahead.sized(oid, listing.tag(), index),
+                // What is too large did not come for that.
+                if self.0.store.try_header(&oid).is_some() {
+                    self.0.ahead.read(&oid, size);
                 }
                 Ok(size)
             }
@@ -331,6 +329,10 @@ impl Provider for RepoFs {
             // The async half reads the disk, or finds the error.
             _ => None,
         }
+    }
+
+    fn will_read(&self, file: &Node, tag: u64, index: usize) {
+        self.0.ahead.will_read(file.oid, tag, index);
     }
 
     async fn read(&self, file: &Node, offset: u64, len: u32) -> FsResult<Bytes> {

@@ -207,6 +207,12 @@ impl<P: Provider> Provider for Composite<P> {
         }
     }
 
+    fn will_read(&self, file: &Self::Node, tag: u64, index: usize) {
+        if let CompositeNode::Inner(number, node) = file {
+            self.provider(*number).will_read(node, tag, index);
+        }
+    }
+
     async fn read(&self, file: &Self::Node, offset: u64, len: u32) -> FsResult<Bytes> {
         match file {
             CompositeNode::Virtual(_) => Self::is_dir(),

@@ -100,6 +100,14 @@ impl<A: Provider, B: Provider> Provider for Either<A, B> {
         }
     }
 
+    fn will_read(&self, file: &Self::Node, tag: u64, index: usize) {
+        match (self, file) {
+            (Self::Left(provider), Either::Left(file)) => provider.will_read(file, tag, index),
+            (Self::Right(provider), Either::Right(file)) => provider.will_read(file, tag, index),
+            _ => {}
+        }
+    }
+
     async fn read(&self, file: &Self::Node, offset: u64, len: u32) -> FsResult<Bytes> {
         match (self, file) {
             (Self::Left(provider), Either::Left(file)) => provider.read(file, offset, len).await,

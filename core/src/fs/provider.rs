@@ -61,6 +61,12 @@ pub trait Provider: Send + Sync + 'static {
         None
     }
 
+    /// Somebody is about to [`Provider::read`] `file`, which could not be had at once: entry `index` of a
+    /// listing with this [`Listing::tag`]. For a provider that learns from what is read together.
+    fn will_read(&self, file: &Self::Node, tag: u64, index: usize) {
+        let _ = (file, tag, index);
+    }
+
     /// Up to `len` bytes of `file` from `offset`; fewer only at the end of the file, none past it.
     fn read(
         &self,

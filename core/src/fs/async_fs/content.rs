@@ -45,6 +45,8 @@ impl<P: Provider> AsyncFs<P> {
     pub async fn read(&self, ino: Ino, offset: u64, len: u32) -> FsResult<Bytes> {
         let known = self.known_file(ino)?;
         let node = known.node();
+        self.provider
+            .will_read(node, known.listing.tag(), known.index);
         let work = || self.provider.read(node, offset, len);
         let read = self.reads.run(&(node.clone(), offset, len), work).await;
         read.map(|bytes| cut(bytes, len))
