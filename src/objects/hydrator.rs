@@ -230,7 +230,7 @@ impl Drop for BulkGuard {
     fn drop(&mut self) {
         // What did not come, or came and left memory again, is looked for the ordinary way.
         for (oid, Wanted { lead, tag, .. }) in self.0.hydrator.off.end_download() {
-            self.0.search(oid, tag, lead);
+            self.0.search(oid, tag, lead, None);
         }
     }
 }

@@ -25,4 +25,4 @@ pub use bulk::BulkProgress;
 pub use content::Content;
 pub use error::ObjectError;
 pub use prefetch::{PREFETCHES, Prefetched, Unfinished};
-pub use store::{BackgroundJob, LastError, ObjectStore, Place, StoreStatus};
+pub use store::{BackgroundJob, LastError, Missed, ObjectStore, Place, StoreStatus};

@@ -127,7 +127,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         let inner = &self.inner;
         for (oid, wanted) in inner.hydrator.off.end_prefetch(self.ride, &self.oids) {
-            inner.search(oid, wanted.tag, wanted.lead);
+            inner.search(oid, wanted.tag, wanted.lead, None);
         }
         inner.send_requests();
         inner.hydrator.request_ended.notify_waiters();

@@ -33,6 +33,9 @@ const LEADERS: usize = 4;
 /// What a flight ends with: the object, or why not.
 pub(super) type Outcome = Result<Content, ObjectError>;
 
+/// Called when an object turns out not to be on this machine.
+pub type Missed = Box<dyn FnOnce() + Send>;
+
 /// What is expected of an object that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
@@ -152,12 +155,18 @@ impl ObjectStore {
     /// # Errors
     /// When no place has it, or the origin failed more often than is tried.
     pub async fn get(&self, oid: &Oid, kind: ObjectKind) -> Outcome {
+        self.get_or(oid, kind, None).await
+    }
+
+    /// As [`ObjectStore::get`], and calls `missed` if it turns out that the object is not on this machine,
+    /// before it is asked for. Not if somebody else is looking for it already.
+    pub async fn get_or(&self, oid: &Oid, kind: ObjectKind, mut missed: Option<Missed>) -> Outcome {
         let wish = Wish {
             kind,
             only_size: false,
         };
         for _ in 0..LEADERS {
-            match self.flight(oid, wish).await {
+            match self.flight(oid, wish, missed.take()).await {
                 // That was the flight of someone who needs no more.
                 Err(ObjectError::OnlySize { .. }) => {}
                 outcome => return outcome,
@@ -176,19 +185,19 @@ impl ObjectStore {
             kind: ObjectKind::Blob,
             only_size: true,
         };
-        match self.flight(oid, wish).await {
+        match self.flight(oid, wish, None).await {
             Err(ObjectError::OnlySize { size, .. }) => Ok((ObjectKind::Blob, size)),
             Ok(content) => Ok((content.kind(), content.size())),
             Err(error) => Err(error),
         }
     }
 
-    async fn flight(&self, oid: &Oid, wish: Wish) -> Outcome {
+    async fn flight(&self, oid: &Oid, wish: Wish, missed: Option<Missed>) -> Outcome {
         let mut wait = match self.0.join(oid) {
             Joined::Here(content) => return Ok(content),
             Joined::Lead(lead) => {
                 let wait = lead.wait();
-                self.0.search(*oid, wish, lead);
+                self.0.search(*oid, wish, lead, missed);
                 wait
             }
             Joined::Wait(wait) => wait,
@@ -200,7 +209,7 @@ impl ObjectStore {
                 WaitEnd::Done(outcome) => return outcome,
                 WaitEnd::Lead(lead) => {
                     wait = lead.wait();
-                    self.0.search(*oid, wish, lead);
+                    self.0.search(*oid, wish, lead, None);
                 }
             }
         }
@@ -376,7 +385,13 @@ impl Inner {
 
     /// Looks for the object on disk, and at the origin if it isn't there. Owns the flight, so that
     /// no asker's going away disturbs the others.
-    pub fn search(self: &Arc<Self>, oid: Oid, wish: Wish, lead: Lead<Oid, Outcome>) {
+    pub fn search(
+        self: &Arc<Self>,
+        oid: Oid,
+        wish: Wish,
+        lead: Lead<Oid, Outcome>,
+        missed: Option<Missed>,
+    ) {
         let inner = self.clone();
         self.runtime.spawn_blocking(
             "find object",
@@ -387,7 +402,12 @@ impl Inner {
                     }
                     lead.complete(outcome);
                 }
-                None => inner.want(oid, wish, lead),
+                None => {
+                    if let Some(missed) = missed {
+                        missed();
+                    }
+                    inner.want(oid, wish, lead);
+                }
             }),
         );
     }

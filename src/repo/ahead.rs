@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use bonsaifs_core::{
@@ -24,7 +24,7 @@ use crate::{
         oid::{ObjectKind, Oid},
         tree::EntryMode,
     },
-    objects::{Content, ObjectStore, PREFETCHES, Place as Stored},
+    objects::{Content, Missed, ObjectStore, PREFETCHES},
 };
 
 /// How many reads may be under way before their places are forgotten.
@@ -171,22 +171,22 @@ impl Ahead {
         }
     }
 
-    /// Notes that an object is to be read that is not in memory. True if it isn't here at all: then
-    /// [`Ahead::read`] is to be told when it came.
-    pub async fn reading(self: &Arc<Self>, oid: Oid) -> bool {
-        let Some(place) = self.lock().and_then(|mut state| state.reading.remove(&oid)) else {
-            return false;
+    /// An object is to be read that is not in memory. What is to be called if it isn't here at all, and what
+    /// is true from then on: [`Ahead::read`] is to be told when it came.
+    pub fn reading(self: &Arc<Self>, oid: &Oid) -> (Option<Missed>, Arc<AtomicBool>) {
+        let missed = Arc::new(AtomicBool::new(false));
+        let Some(place) = self.lock().and_then(|mut state| state.reading.remove(oid)) else {
+            return (None, missed);
         };
-        let store = self.store.clone();
-        let look = run_blocking(&*self.runtime, "look for an object", move || {
-            store.place(&oid)
-        });
-        let missing = look.await == Some(Stored::Origin);
-        if missing && let Some(mut state) = self.lock() {
-            state.scan.missed(place);
-            self.unlock(state);
-        }
-        missing
+        let (this, flag) = (self.clone(), missed.clone());
+        let note = move || {
+            flag.store(true, Ordering::Relaxed);
+            if let Some(mut state) = this.lock() {
+                state.scan.missed(place);
+                this.unlock(state);
+            }
+        };
+        (Some(Box::new(note)), missed)
     }
 
     /// Notes that an object of this size was brought because somebody wanted it.

@@ -24,7 +24,7 @@ use crate::{
         oid::{ObjectKind, Oid},
         tree::EntryMode,
     },
-    objects::{Content, ObjectError, ObjectStore, disk::LargeFile},
+    objects::{Content, Missed, ObjectError, ObjectStore, disk::LargeFile},
     origin::{OriginError, Resolved},
     seams::http::HttpError,
 };
@@ -180,8 +180,9 @@ impl RepoFs {
     }
 
     /// The content of a blob; a large file that turns out damaged is dropped and brought anew.
-    async fn blob(&self, oid: &Oid) -> FsResult<Content> {
-        let content = self.noted(self.0.store.get(oid, ObjectKind::Blob).await)?;
+    async fn blob(&self, oid: &Oid, missed: Option<Missed>) -> FsResult<Content> {
+        let content = self.0.store.get_or(oid, ObjectKind::Blob, missed).await;
+        let content = self.noted(content)?;
         self.must_be_blob(oid, content.kind())?;
         Ok(content)
     }
@@ -336,10 +337,10 @@ impl Provider for RepoFs {
     }
 
     async fn read(&self, file: &Node, offset: u64, len: u32) -> FsResult<Bytes> {
-        let missed = self.0.ahead.reading(file.oid).await;
+        let (mut note, missed) = self.0.ahead.reading(&file.oid);
         for _ in 0..2 {
-            let content = self.blob(&file.oid).await?;
-            match missed {
+            let content = self.blob(&file.oid, note.take()).await?;
+            match missed.load(Ordering::Relaxed) {
                 true => self.0.ahead.read(&file.oid, content.size()),
                 false => self.0.ahead.used(&file.oid, content.size()),
             }
@@ -374,7 +375,7 @@ impl Provider for RepoFs {
     }
 
     async fn readlink(&self, link: &Node) -> FsResult<Bytes> {
-        match self.blob(&link.oid).await? {
+        match self.blob(&link.oid, None).await? {
             Content::Whole { data, .. } => check_target(link, data),
             Content::Large(_) => Err(FsErrorKind::NameTooLong.into()),
         }
