@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -10,7 +10,10 @@ use std::{
 };
 
 use bonsaifs::{
-    git::{oid::Oid, url::parse_source},
+    git::{
+        oid::{ObjectKind, Oid},
+        url::parse_source,
+    },
     objects::disk::LARGE,
     origin::RefWant,
     repo::{OpenOptions, Prefetch, RepoFs, open},
@@ -25,11 +28,13 @@ use super::{
     kernel::{Kernel, ask::Mounted},
     marks,
     mount::signalled,
+    plan::Fault,
     props::{
         crash,
         no_lie::{self, Excuse},
         one_flight::{OneFlight, Rule},
         stranded,
+        unread::Unread,
     },
     rng::{Rng, mix},
     runtime::SimRuntime,
@@ -60,6 +65,8 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
             state.asked.clone(),
             large(world, plan.repo),
         ),
+        Unread::new(blobs(world, plan.repo), plan.memory as u64),
+        honest(world),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
@@ -198,6 +205,7 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         busy: Cell::new(0),
         draining: Cell::new(false),
         warm: RefCell::default(),
+        visited: RefCell::default(),
     })
 }
 
@@ -218,6 +226,25 @@ fn large(world: &Shared, repo: usize) -> BTreeSet<Oid> {
             .map(|(oid, _)| *oid)
             .collect()
     })
+}
+
+/// A repository's blobs and their sizes.
+fn blobs(world: &Shared, repo: usize) -> BTreeMap<Oid, u64> {
+    world.server.with(|server| {
+        let objects = server.repos[repo].objects.iter();
+        objects
+            .filter(|(_, (kind, _))| *kind == ObjectKind::Blob)
+            .map(|(oid, (_, data))| (*oid, data.len() as u64))
+            .collect()
+    })
+}
+
+/// Whether the server never answers with something else than what was asked for.
+fn honest(world: &Shared) -> bool {
+    let dishonest =
+        |fault: &Fault| matches!(fault, Fault::Answer { .. } | Fault::MissingObjects { .. });
+    let events = &world.plan.events;
+    !events.iter().any(|event| dishonest(&event.fault))
 }
 
 /// How strict one can be about requests.

@@ -144,7 +144,8 @@ impl Store {
 
     /// A prefetch of `keys` may leave now, or not at all.
     fn claim(&self, keys: &mut Vec<u8>) -> Option<Ride> {
-        match self.off.claim_prefetch(keys) {
+        let is_here = |key: &u8| self.look(*key).is_some();
+        match self.off.claim_prefetch(keys, is_here) {
             Claim::Granted(ride) => Some(ride),
             Claim::Nothing | Claim::Later => None,
         }
@@ -245,7 +246,8 @@ fn a_reader_meets_a_prefetch(threads: Threads, readers: usize, comes: bool) {
         false => &["left by the prefetch"],
     };
     explore(threads, must_see, move |seen| {
-        let store = Store::new(1);
+        // A request may leave: that nothing is sent is not for want of room.
+        let store = Store::with_bound(2, 1);
         let mut ahead = vec![1];
         let ride = store.claim(&mut ahead).expect("nothing is out");
         store.begin(&ahead);
@@ -281,6 +283,36 @@ fn a_prefetch_that_fails_to_bring_what_one_wants() {
 #[test]
 fn a_prefetch_that_fails_to_bring_what_two_want() {
     a_reader_meets_a_prefetch(Threads::Three, 2, false);
+}
+
+/// A prefetch looks for an object, finds nothing, and leaves while a reader's request brings it: it is
+/// asked for once.
+#[test]
+fn a_prefetch_looks_and_leaves_while_a_reader_asks() {
+    let must_see = ["came since it was looked for", "found in memory"];
+    explore(Threads::Two, &must_see, |seen| {
+        let store = Store::with_bound(2, 1);
+        let reader = reader(&store, seen, 1);
+        let mut ahead = vec![1];
+        if store.look(1).is_none() {
+            let waited = store.off.waiting() > 0;
+            match store.claim(&mut ahead) {
+                Some(ride) => {
+                    store.begin(&ahead);
+                    store.publish(1);
+                    store.end(&ahead);
+                    store.end_prefetch(seen, ride, &ahead);
+                }
+                None if waited && store.look(1).is_some() => {
+                    seen.mark("came since it was looked for");
+                }
+                None => {}
+            }
+        }
+        assert_eq!(reader.join().expect("no panic"), Ok(10));
+        assert_eq!(store.asked(1), 1);
+        store.assert_idle();
+    });
 }
 
 /// An object comes, leaves memory and is wanted anew while the request that brought it is still coming

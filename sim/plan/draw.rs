@@ -36,6 +36,7 @@ impl Plan {
         if rng.chance(500) {
             plan.draw_pushes(&mut rng);
         }
+        plan.draw_idleness(&mut Rng::stream(seed, "idleness"));
         plan.events.sort_by_key(|event| event.at_ms);
         plan
     }

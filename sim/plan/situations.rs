@@ -10,6 +10,8 @@ use crate::rng::Rng;
 const CROWD: usize = 16;
 /// What each of them reads before it goes on with what was drawn for it.
 const READS: usize = 6;
+/// A step of a program by which a repository is not read through yet.
+const EARLY: u64 = 12;
 
 impl Plan {
     /// Puts some of the situations into the plan, in most runs none.
@@ -28,6 +30,20 @@ impl Plan {
         }
         if rng.chance(100) {
             self.turned_away(rng);
+        }
+    }
+
+    /// All programs of a mount do nothing for so long that what came ahead is given up, then they go on.
+    pub(super) fn draw_idleness(&mut self, rng: &mut Rng) {
+        if !rng.chance(300) {
+            return;
+        }
+        let chosen = rng.below(self.mounts.len() as u64) as usize;
+        for worker in &mut self.mounts[chosen].workers {
+            let at = rng.below(EARLY) as usize;
+            if let Some(step) = worker.get_mut(at) {
+                step.pause_ms = rng.range(31_000, 36_000);
+            }
         }
     }
 

@@ -103,7 +103,9 @@ impl Batch {
     async fn claim(inner: Arc<Inner>, mut wants: Vec<Oid>) -> Option<Self> {
         let ride = loop {
             let ended = inner.hydrator.request_ended.notified();
-            match inner.hydrator.off.claim_prefetch(&mut wants) {
+            // It may have been published since it was looked for.
+            let is_here = |oid: &Oid| inner.memory.get(oid).is_some();
+            match inner.hydrator.off.claim_prefetch(&mut wants, is_here) {
                 Claim::Nothing => return None,
                 Claim::Later => ended.await,
                 Claim::Granted(ride) => break ride,

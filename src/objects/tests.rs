@@ -90,7 +90,15 @@ async fn what_is_wanted_while_requests_are_out_goes_with_the_next() {
 
 #[tokio::test]
 async fn an_unknown_object_fails_alone_and_is_not_remembered_as_missing() {
-    let origin = FakeOrigin::new();
+    one_of_a_batch_is_unknown(FakeOrigin::new()).await;
+}
+
+#[tokio::test]
+async fn an_object_that_the_origin_names_as_unknown_fails_alone() {
+    one_of_a_batch_is_unknown(FakeOrigin::naming_what_is_missing()).await;
+}
+
+async fn one_of_a_batch_is_unknown(origin: Arc<FakeOrigin>) {
     let known: Vec<Oid> = (0..20)
         .map(|n| origin.put(ObjectKind::Blob, text(n)))
         .collect();

@@ -224,10 +224,13 @@ impl<K: Hash + Eq + Ord + Copy, V: Clone, T> HandOff<K, V, T> {
         self.lock().out()
     }
 
-    /// Asks for a prefetch of `keys`, of which those are left out that are on their way already.
-    pub fn claim_prefetch(&self, keys: &mut Vec<K>) -> Claim {
+    /// Asks for a prefetch of `keys`, of which those are left out that are on their way already, and
+    /// those that came meanwhile: `is_here` is asked in the same step.
+    pub fn claim_prefetch(&self, keys: &mut Vec<K>, is_here: impl Fn(&K) -> bool) -> Claim {
         let mut state = self.lock();
-        keys.retain(|key| !state.leads.contains_key(key) && !state.riding.contains_key(key));
+        keys.retain(|key| {
+            !state.leads.contains_key(key) && !state.riding.contains_key(key) && !is_here(key)
+        });
         if keys.is_empty() {
             return Claim::Nothing;
         }
