@@ -339,6 +339,23 @@ mod tests {
         assert!(out.capacity() < 10_000);
     }
 
+    /// A long run is made from bytes that were taken long before.
+    #[test]
+    fn output_without_input_is_no_broken_stream() {
+        let stream = deflate(&vec![7; 3_000], 9);
+        let mut inflater = Inflater::new();
+        let (mut taken, mut quiet) = (0, 0);
+        for _ in 0..3_000 {
+            let mut byte = [0];
+            let fed = inflater.prefix(&stream[taken..], &mut byte, &mut 0);
+            let fed = fed.expect("a good stream");
+            assert_eq!((byte, fed.end), ([7], End::Reached));
+            taken += fed.taken;
+            quiet += usize::from(fed.taken == 0);
+        }
+        assert!(quiet > 2_000, "{quiet}");
+    }
+
     #[test]
     fn a_receivers_failure_comes_through() {
         let mut left = 3;

@@ -14,9 +14,9 @@ use crate::git::{
 };
 
 /// How much is read for an entry's header; most entries are whole within it.
-const FIRST_READ: usize = 4 * 1024;
+const FIRST_READ: usize = 4_096;
 /// The most that is read at once after that.
-const NEXT_READ: usize = 64 * 1024;
+const NEXT_READ: usize = 65_536;
 /// Longer delta chains than this are taken for circles. Git makes none of over 4,095.
 const MAX_CHAIN: usize = 1 << 16;
 
@@ -158,9 +158,7 @@ impl Input {
         want: usize,
         least: usize,
     ) -> Result<(), PackError> {
-        if self.buf.len() < want {
-            self.buf.resize(want, 0);
-        }
+        self.buf.resize(want.max(self.buf.len()), 0);
         self.start = offset;
         self.len = 0;
         while self.len < least {
