@@ -123,13 +123,11 @@ impl Watch for Wire {
         let wants = command.wants();
         let text = match command.name.as_str() {
             "" => format!("GET {}", request.url.path()),
-            name => format!(
-                "{name} {}{}",
-                wants.len(),
-                command
-                    .filter()
-                    .map_or_else(String::new, |filter| format!(" {filter}"))
-            ),
+            name => {
+                let wants = wants.iter().map(|oid| oid.to_hex_with_len(7).to_string());
+                let filter = command.filter().unwrap_or_default();
+                format!("{name} {} {filter}", wants.collect::<Vec<_>>().join(","))
+            }
         };
         let timing = inner.politeness.request(now());
         self.verdicts
