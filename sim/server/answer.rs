@@ -276,7 +276,11 @@ impl State {
                     let wants = wants.into_iter().collect();
                     self.refused.insert(mount.to_owned(), wants);
                 }
-                return (text, error(&format!("upload-pack: not our ref {oid}")));
+                let name = match self.plan.names_missing {
+                    true => format!(" {oid}"),
+                    false => String::new(),
+                };
+                return (text, error(&format!("upload-pack: not our ref{name}")));
             }
             Err(oid) => {
                 let mut out = Vec::new();
