@@ -86,7 +86,7 @@ fn help(command: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-const COMMANDS: [&str; 5] = ["mount", "unmount", "list", "status", "info"];
+const COMMANDS: [&str; 6] = ["mount", "unmount", "list", "status", "info", "prefetch"];
 
 /// The part of a line of code that calls `bonsai`, by whatever path, up to the next command.
 fn calls(line: &str) -> Vec<&str> {

@@ -10,6 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   bonsai mount https://example.org/big/repo.git ~/big
   bonsai mount --ref v1.2 . /tmp/v1.2
+  bonsai prefetch ~/big/src
   bonsai status ~/big
   bonsai unmount ~/big
 
@@ -47,6 +48,8 @@ pub enum Command {
     Status(Status),
     /// Tell what a path in a mount is: object, commit, size, whether its content is here
     Info(Info),
+    /// Fetch the content of files and directories of a mount, to have it before it is read
+    Prefetch(PrefetchPaths),
     /// The background process of a mount; started by `bonsai mount`
     #[command(hide = true)]
     Daemon,
@@ -140,6 +143,17 @@ pub struct Status {
 pub struct Info {
     /// A path in a mount; the last component is not followed if it is a symlink
     pub path: PathBuf,
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bonsai prefetch`.
+#[derive(Debug, Args)]
+pub struct PrefetchPaths {
+    /// Files and directories in mounts; symlinks are not followed
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
     /// A JSON object
     #[arg(long)]
     pub json: bool,

@@ -11,6 +11,7 @@ mod explain;
 mod failure;
 mod logging;
 mod output;
+mod prefetch;
 mod progress;
 mod show;
 mod start;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::List(args) => show::list(&args, out),
         Command::Status(args) => show::status(&args, out),
         Command::Info(args) => show::info(&args, out),
+        Command::Prefetch(args) => prefetch::prefetch(&args, out),
         Command::Daemon => start::daemon(),
     }
 }

@@ -34,6 +34,14 @@ pub enum Request {
         /// The path; empty for the mount point itself.
         path: AnyPath,
     },
+    /// To fetch the content of the next files at or below a path: [`Reply::Prefetched`] or
+    /// [`Reply::Missing`].
+    Prefetch {
+        /// The path; empty for the mount point itself.
+        path: AnyPath,
+        /// Where the last step said to go on, below `path`; empty for the first step.
+        after: AnyPath,
+    },
 }
 
 /// The answers.
@@ -51,6 +59,8 @@ pub enum Reply {
     Busy,
     /// What the path is.
     Info(NodeReport),
+    /// What became of one step of fetching ahead.
+    Prefetched(PrefetchStep),
     /// There is no such path.
     Missing,
     /// It could not be done.
@@ -73,6 +83,21 @@ pub struct NodeReport {
     pub size: Option<u64>,
     /// Where the content is: `here`, `memory`, `disk` or `not fetched`.
     pub content: String,
+}
+
+/// What one step of `bonsai prefetch` came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefetchStep {
+    /// Files that are here now.
+    pub files: u64,
+    /// Objects that came for it.
+    pub came: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many files there are in all; told with the first step.
+    pub total: Option<u64>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<AnyPath>,
 }
 
 /// A path to the socket that is short, whatever the folder's: a socket's address holds 108 bytes

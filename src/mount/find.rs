@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    control::{self, NodeReport, Reply, Request},
+    control::{self, NodeReport, PrefetchStep, Reply, Request},
     error::MountError,
     mountinfo::MountTable,
     names::AnyPath,
@@ -17,6 +17,8 @@ use super::{
 
 /// How long a mount may take to answer a question.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And to fetch some megabytes over a slow line, tries included.
+const PATIENCE_FOR_A_STEP: Duration = Duration::from_secs(30 * 60);
 
 /// The living mount at `dir`.
 ///
@@ -38,7 +40,7 @@ pub fn living(state: &StateRoot, dir: &Path) -> Result<Instance, MountError> {
 /// # Errors
 /// [`MountError::Silent`] if it doesn't answer.
 pub fn status(instance: &Instance) -> Result<serde_json::Value, MountError> {
-    match ask(instance, &Request::Status)? {
+    match ask(instance, &Request::Status, PATIENCE)? {
         Reply::Status { status } => Ok(status),
         other => Err(unexpected(instance, &other)),
     }
@@ -51,39 +53,102 @@ pub fn status(instance: &Instance) -> Result<serde_json::Value, MountError> {
 /// [`MountError::NotOurs`], [`MountError::NoSuchPath`], [`MountError::Dead`],
 /// [`MountError::Silent`] or [`MountError::Query`].
 pub fn info(state: &StateRoot, path: &Path) -> Result<NodeReport, MountError> {
-    let absolute = locate(path)?;
-    let query = |reason: String| MountError::Query {
+    let place = Place::of(state, path)?;
+    let request = Request::Info {
+        path: place.below.clone(),
+    };
+    match place.ask(&request, PATIENCE)? {
+        Reply::Info(report) => Ok(report),
+        other => Err(unexpected(&place.instance, &other)),
+    }
+}
+
+/// Has the mount that `path` lies in fetch what is at or below it, and tells `watch` of each step.
+/// The last component is not followed. The sum of all steps.
+///
+/// # Errors
+/// As [`info`]; [`MountError::Query`] also if something could not be fetched.
+pub fn prefetch(
+    state: &StateRoot,
+    path: &Path,
+    watch: &mut dyn FnMut(&PrefetchStep),
+) -> Result<PrefetchStep, MountError> {
+    let place = Place::of(state, path)?;
+    let mut sum = PrefetchStep::default();
+    let mut after = AnyPath(PathBuf::new());
+    loop {
+        let request = Request::Prefetch {
+            path: place.below.clone(),
+            after,
+        };
+        let step = match place.ask(&request, PATIENCE_FOR_A_STEP)? {
+            Reply::Prefetched(step) => step,
+            other => return Err(unexpected(&place.instance, &other)),
+        };
+        sum.files += step.files;
+        sum.came += step.came;
+        sum.bytes += step.bytes;
+        sum.total = sum.total.or(step.total);
+        watch(&sum);
+        match step.next {
+            Some(next) => after = next,
+            None => return Ok(sum),
+        }
+    }
+}
+
+/// A path in a living mount of ours.
+struct Place {
+    /// As it was given.
+    path: PathBuf,
+    instance: Instance,
+    /// From the mount point on.
+    below: AnyPath,
+}
+
+impl Place {
+    fn of(state: &StateRoot, path: &Path) -> Result<Self, MountError> {
+        let absolute = locate(path)?;
+        let table = MountTable::read().map_err(|error| query(path, error.to_string()))?;
+        let point = table.containing(&absolute).map(|mount| &mount.point);
+        let found = match point {
+            Some(point) => state.find(point)?.map(|instance| (instance, point)),
+            None => None,
+        };
+        let Some((instance, point)) = found else {
+            return Err(MountError::NotOurs {
+                dir: path.to_owned(),
+            });
+        };
+        if instance.life == Life::Dead {
+            return Err(MountError::Dead {
+                dir: instance.dir(),
+            });
+        }
+        let below = absolute.strip_prefix(point).unwrap_or(Path::new(""));
+        Ok(Self {
+            path: path.to_owned(),
+            below: AnyPath(below.to_owned()),
+            instance,
+        })
+    }
+
+    /// The mount's answer, unless it is that it has none.
+    fn ask(&self, request: &Request, patience: Duration) -> Result<Reply, MountError> {
+        match ask(&self.instance, request, patience)? {
+            Reply::Missing => Err(MountError::NoSuchPath {
+                path: self.path.clone(),
+            }),
+            Reply::Failed { reason } => Err(query(&self.path, reason)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+fn query(path: &Path, reason: String) -> MountError {
+    MountError::Query {
         path: path.to_owned(),
         reason,
-    };
-    let table = MountTable::read().map_err(|error| query(error.to_string()))?;
-    let ours = |point: &Path| -> Result<Option<Instance>, MountError> { state.find(point) };
-    let point = table.containing(&absolute).map(|mount| &mount.point);
-    let found = match point {
-        Some(point) => ours(point)?.map(|instance| (instance, point)),
-        None => None,
-    };
-    let Some((instance, point)) = found else {
-        return Err(MountError::NotOurs {
-            dir: path.to_owned(),
-        });
-    };
-    if instance.life == Life::Dead {
-        return Err(MountError::Dead {
-            dir: instance.dir(),
-        });
-    }
-    let below = absolute.strip_prefix(point).unwrap_or(Path::new(""));
-    let request = Request::Info {
-        path: AnyPath(below.to_owned()),
-    };
-    match ask(&instance, &request)? {
-        Reply::Info(report) => Ok(report),
-        Reply::Missing => Err(MountError::NoSuchPath {
-            path: path.to_owned(),
-        }),
-        Reply::Failed { reason } => Err(query(reason)),
-        other => Err(unexpected(&instance, &other)),
     }
 }
 
@@ -115,8 +180,8 @@ fn locate(path: &Path) -> Result<PathBuf, MountError> {
     })
 }
 
-fn ask(instance: &Instance, request: &Request) -> Result<Reply, MountError> {
-    control::ask(&instance.folder, request, PATIENCE).map_err(|error| MountError::Silent {
+fn ask(instance: &Instance, request: &Request, patience: Duration) -> Result<Reply, MountError> {
+    control::ask(&instance.folder, request, patience).map_err(|error| MountError::Silent {
         dir: instance.dir(),
         pid: instance.record.pid,
         reason: error.to_string(),

@@ -1,16 +1,22 @@
 //! What a mount answers on its control socket. May import: control, server, status; fuse, repo.
 
-use std::{os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
+};
 
-use bonsaifs_core::fs::{FsErrorKind, Kind};
+use bonsaifs_core::fs::{Found, FsErrorKind, Kind};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    control::{NodeReport, Reply, Request},
+    control::{NodeReport, PrefetchStep, Reply, Request},
+    names::AnyPath,
     server::Answer,
     state::Record,
     status::Gauges,
 };
+use crate::{objects::ObjectError, repo::Node};
 
 /// Someone wants the mount gone.
 #[derive(Debug)]
@@ -58,20 +64,49 @@ impl Responder {
         }
     }
 
-    async fn info(&self, path: &Path) -> Reply {
-        let names: Vec<&[u8]> = path
-            .iter()
-            .map(OsStrExt::as_bytes)
-            .filter(|name| *name != b"/")
-            .collect();
-        let found = match self.gauges.fs.resolve_path(&names).await {
+    /// What is at `path`, or the answer to whoever asked for what isn't.
+    async fn found(&self, path: &Path) -> Result<Found<Node>, Reply> {
+        let names = names(path);
+        let found = self.gauges.fs.resolve_path(&names).await;
+        found.map_err(|error| match error.kind() {
+            FsErrorKind::NotFound | FsErrorKind::NotADirectory => Reply::Missing,
+            _ => failed(&error),
+        })
+    }
+
+    async fn prefetch(&self, path: &Path, after: &Path) -> Reply {
+        let found = match self.found(path).await {
             Ok(found) => found,
-            Err(error) => {
-                return match error.kind() {
-                    FsErrorKind::NotFound | FsErrorKind::NotADirectory => Reply::Missing,
-                    _ => failed(&error),
-                };
-            }
+            Err(reply) => return reply,
+        };
+        let repo = &self.gauges.repo;
+        let step = async {
+            let after: Vec<Vec<u8>> = names(after).into_iter().map(<[u8]>::to_vec).collect();
+            let total = match after.is_empty() {
+                true => Some(repo.files_below(found.node).await?),
+                false => None,
+            };
+            Ok::<_, ObjectError>((total, repo.bring(found.node, after).await?))
+        };
+        match step.await {
+            Ok((total, brought)) => Reply::Prefetched(PrefetchStep {
+                files: brought.files,
+                came: brought.came,
+                bytes: brought.bytes,
+                total,
+                next: brought.next.map(|names| {
+                    let names = names.into_iter().map(OsString::from_vec);
+                    AnyPath(names.collect())
+                }),
+            }),
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn info(&self, path: &Path) -> Reply {
+        let found = match self.found(path).await {
+            Ok(found) => found,
+            Err(reply) => return reply,
         };
         let repo = self.gauges.repo.clone();
         let read = move || {
@@ -89,6 +124,12 @@ impl Responder {
             Err(error) => failed(&error),
         }
     }
+}
+
+/// The names of a path from the mount point on.
+fn names(path: &Path) -> Vec<&[u8]> {
+    let names = path.iter().map(OsStrExt::as_bytes);
+    names.filter(|name| *name != b"/").collect()
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Reply {
@@ -111,6 +152,7 @@ impl Answer for Responder {
             Request::Status => self.status().await,
             Request::Unmount { force } => self.unmount(force).await,
             Request::Info { path } => self.info(&path.0).await,
+            Request::Prefetch { path, after } => self.prefetch(&path.0, &after.0).await,
         }
     }
 }

@@ -111,7 +111,7 @@ mod tests {
             match request {
                 Request::Status => Reply::Unmounted,
                 Request::Unmount { .. } => Reply::Busy,
-                Request::Info { path } => Reply::Failed {
+                Request::Info { path } | Request::Prefetch { path, .. } => Reply::Failed {
                     reason: path.0.display().to_string(),
                 },
             }

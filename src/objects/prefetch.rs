@@ -84,7 +84,7 @@ impl ObjectStore {
 
 impl Inner {
     /// Whether the object is in memory or, in whatever state, on disk. Blocking.
-    fn is_here(&self, oid: &Oid) -> bool {
+    pub fn is_here(&self, oid: &Oid) -> bool {
         let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.has(oid));
         self.memory.get(oid).is_some() || on_disk()
     }

@@ -13,7 +13,7 @@ use bonsaifs_core::{
         flight::{Join, Lead, SingleFlight, WaitEnd},
         weighted::Weighted,
     },
-    rt::SharedRuntime,
+    rt::{SharedRuntime, run_blocking},
 };
 
 use super::{
@@ -209,6 +209,22 @@ impl ObjectStore {
         self.0.local_header(oid)
     }
 
+    /// Whether the object is in memory or, in whatever state, in the disk tier. Reads disks.
+    pub fn is_here(&self, oid: &Oid) -> bool {
+        self.0.is_here(oid)
+    }
+
+    /// The size of a blob, if it was ever learnt; from memory.
+    pub fn known_size(&self, oid: &Oid) -> Option<u64> {
+        let disk = self.0.disk.as_ref()?;
+        disk.known_size(oid)
+    }
+
+    /// Keeps the size of a blob for ever.
+    pub fn learn_size(&self, oid: &Oid, size: u64) {
+        self.0.learn_size(oid, size);
+    }
+
     /// Marks a job that [`ObjectStore::flush`] waits for, until it is dropped. It may itself wait
     /// for [`ObjectStore::settled`].
     pub fn begin_job(&self) -> BackgroundJob {
@@ -253,6 +269,8 @@ impl ObjectStore {
         self.0.closing.notify_waiters();
         self.0.fetching.idle().await;
         self.flush().await;
+        let inner = self.0.clone();
+        let _ = run_blocking(&*self.0.runtime, "save sizes", move || inner.save_sizes()).await;
     }
 
     /// Waits until no commit is being downloaded, and what came is in the disk tier.
@@ -363,10 +381,13 @@ impl Inner {
 
     /// What is in the disk tier is read and hashed first: a flipped bit in a header would be a wrong
     /// size. Whoever asks for the size mostly wants the content next, and finds it in memory.
-    fn local_header(&self, oid: &Oid) -> Option<(ObjectKind, u64)> {
+    fn local_header(self: &Arc<Self>, oid: &Oid) -> Option<(ObjectKind, u64)> {
         let here = self.memory.get(oid).or_else(|| {
             let content = self.disk.as_ref()?.find(oid)?;
             self.memory.insert(*oid, content.clone(), content.weight());
+            if content.kind() == ObjectKind::Blob {
+                self.learn_size(oid, content.size());
+            }
             Some(content)
         });
         match here {
@@ -375,9 +396,33 @@ impl Inner {
         }
     }
 
+    /// Keeps the size of a blob of a source that is not on this machine.
+    pub fn learn_size(self: &Arc<Self>, oid: &Oid, size: u64) {
+        let Some(disk) = self.disk.as_ref().filter(|_| !self.origin.is_local()) else {
+            return;
+        };
+        if disk.learn_size(oid, size) {
+            let (inner, job) = (self.clone(), self.background.begin());
+            let save = move || {
+                inner.save_sizes();
+                drop(job);
+            };
+            self.runtime.spawn_blocking("save sizes", Box::new(save));
+        }
+    }
+
+    fn save_sizes(&self) {
+        if let Some(Err(error)) = self.disk.as_ref().map(|disk| disk.save_sizes()) {
+            tracing::warn!(%error, "the sizes of files could not be kept");
+        }
+    }
+
     /// Makes a verified object known: to memory, and to those who wait for it.
-    pub fn publish(&self, oid: Oid, content: Content) {
+    pub fn publish(self: &Arc<Self>, oid: Oid, content: Content) {
         self.count_fetched();
+        if content.kind() == ObjectKind::Blob {
+            self.learn_size(&oid, content.size());
+        }
         self.memory.insert(oid, content.clone(), content.weight());
         if let Some(lead) = self.hydrator.off.delivered(&oid) {
             lead.complete(Ok(content));

@@ -20,12 +20,42 @@ use super::{
     tree,
 };
 use crate::{
-    git::oid::{ObjectKind, Oid},
+    git::{
+        oid::{ObjectKind, Oid},
+        tree::EntryMode,
+    },
     objects::{Content, ObjectStore, PREFETCHES, Place as Stored},
 };
 
 /// How many files' places are kept that were only asked for their size.
 const MAX_SIZED: usize = 100_000;
+
+/// Files at the root that tools open whatever they were called for: Git and searchers to know what to leave
+/// out, builders and editors to know what this is.
+const OPENED_BY_ALL: [&[u8]; 22] = [
+    b".editorconfig",
+    b".gitattributes",
+    b".gitignore",
+    b".gitmodules",
+    b".ignore",
+    b".mailmap",
+    b".rgignore",
+    b"BUILD.bazel",
+    b"CMakeLists.txt",
+    b"Cargo.toml",
+    b"Gemfile",
+    b"MODULE.bazel",
+    b"Makefile",
+    b"build.gradle",
+    b"build.gradle.kts",
+    b"composer.json",
+    b"go.mod",
+    b"package.json",
+    b"pom.xml",
+    b"pyproject.toml",
+    b"setup.py",
+    b"tsconfig.json",
+];
 
 /// Watches what is read, and asks for what is likely to be next.
 pub(super) struct Ahead {
@@ -77,13 +107,36 @@ impl Ahead {
             state: (!never).then(|| Mutex::new(state)),
             unread: AtomicUsize::new(0),
         });
-        if prefetch == Prefetch::All
-            && let Some(mut state) = ahead.lock()
-        {
-            state.scan.want_all(root);
-            ahead.unlock(state);
+        match (prefetch, ahead.lock()) {
+            (Prefetch::All, Some(mut state)) => {
+                state.scan.want_all(root);
+                ahead.unlock(state);
+            }
+            (Prefetch::Auto, Some(state)) => {
+                drop(state);
+                let this = ahead.clone();
+                ahead.runtime.spawn(
+                    "what all open",
+                    Box::pin(async move { this.begin(root).await }),
+                );
+            }
+            _ => {}
         }
         ahead
+    }
+
+    /// Fetches what every tool opens. Not counted as fetched ahead on a guess: nothing is to be learnt
+    /// from its being read or not.
+    async fn begin(&self, root: Oid) {
+        let Some(listing) = self.listing(root).await else {
+            return;
+        };
+        let files = OPENED_BY_ALL.iter().filter_map(|name| {
+            let node = listing.get(listing.find(name)?).node;
+            let is_file = matches!(node.mode, EntryMode::File | EntryMode::Executable);
+            is_file.then_some(node.oid)
+        });
+        self.store.prefetch(files.collect()).await;
     }
 
     /// Notes the listing of a tree: the number by which its listing is to be known, from 1; 0 if nobody is

@@ -6,6 +6,7 @@
 //! tree has; a name that is in the tree never becomes "no such file" because something failed.
 
 mod ahead;
+mod bring;
 mod error;
 mod hosts;
 mod open;
@@ -14,6 +15,7 @@ mod scan;
 mod status;
 mod tree;
 
+pub use bring::Brought;
 pub use error::RepoError;
 pub use open::{OpenOptions, Progress, open};
 pub use provider::{Node, RepoFs};

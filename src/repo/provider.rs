@@ -149,9 +149,10 @@ impl RepoFs {
         // What came ahead is told when it is asked for, so that it is known to be of use.
         let ahead = &self.0.ahead;
         let header = |oid: &Oid| {
-            store
-                .try_header(oid)
-                .filter(|_| !ahead.is_unread(oid))
+            let told_now = !ahead.is_unread(oid);
+            told_now
+                .then(|| self.header_at_hand(oid))
+                .flatten()
                 .or_else(|| eager.then(|| source(oid)).flatten())
         };
         let Listed { listing, rejected } =
@@ -168,6 +169,14 @@ impl RepoFs {
         }
         let tag = self.0.ahead.listed(*tree, &listing);
         Ok(listing.with_tag(tag))
+    }
+
+    /// Kind and size of an object whose content is in memory, or of a blob whose size was ever
+    /// learnt.
+    fn header_at_hand(&self, oid: &Oid) -> Option<(ObjectKind, u64)> {
+        let store = &self.0.store;
+        let known = || Some((ObjectKind::Blob, store.known_size(oid)?));
+        store.try_header(oid).or_else(known)
     }
 
     /// The content of a blob; a large file that turns out damaged is dropped and brought anew.
@@ -213,6 +222,7 @@ impl RepoFs {
                     if let Some(size) = size {
                         let oid = listing.get(index).node.oid;
                         self.0.ahead.sized(oid, listing.tag(), index);
+                        self.0.store.learn_size(&oid, size);
                         self.set_size(listing, index, size);
                     }
                 }
@@ -265,7 +275,7 @@ impl Provider for RepoFs {
 
     fn try_size(&self, listing: &Arc<Listing<Node>>, index: usize) -> Option<FsResult<u64>> {
         let oid = &listing.get(index).node.oid;
-        let (kind, size) = self.0.store.try_header(oid)?;
+        let (kind, size) = self.header_at_hand(oid)?;
         self.0.ahead.used(oid, size);
         (kind == ObjectKind::Blob).then_some(Ok(size))
     }

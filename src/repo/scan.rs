@@ -120,7 +120,7 @@ pub(super) struct Figures {
     pub came: u64,
     /// Their bytes.
     pub came_bytes: u64,
-    /// Objects that came ahead, or were coming, and were then read.
+    /// Those of them that were read, be it while their request was still out.
     pub used: u64,
 }
 
@@ -143,6 +143,8 @@ pub(super) struct Scan {
     /// What is to be asked for, next first.
     ready: VecDeque<(Oid, Place)>,
     unread: FxHashMap<Oid, Unread>,
+    /// Read while its prefetch was out; whether it came ahead shows at the end of that.
+    early: FxHashSet<Oid>,
     unread_bytes: u64,
     /// How many of `unread` are on their way.
     coming: u64,
@@ -174,6 +176,7 @@ impl Scan {
             walked: FxHashSet::default(),
             ready: VecDeque::new(),
             unread: FxHashMap::default(),
+            early: FxHashSet::default(),
             unread_bytes: 0,
             coming: 0,
             read_bytes: 0,
@@ -237,7 +240,12 @@ impl Scan {
             return false;
         };
         self.forget(&unread);
-        self.figures.used += 1;
+        match unread.size {
+            Some(_) => self.figures.used += 1,
+            None => {
+                self.early.insert(*oid);
+            }
+        }
         self.read(bytes);
         self.credit += bytes;
         if self.credit >= self.base {
@@ -524,6 +532,7 @@ impl Scan {
         for (oid, size) in &result.came {
             self.figures.came += 1;
             self.figures.came_bytes += size;
+            self.figures.used += u64::from(self.early.remove(oid));
             if let Some(unread) = self.unread.get_mut(oid)
                 && unread.size.is_none()
             {
@@ -537,16 +546,15 @@ impl Scan {
         let mut rest = Vec::new();
         let asked: FxHashSet<&Oid> = result.asked.iter().collect();
         for oid in batch {
+            self.early.remove(oid);
             if self
                 .unread
                 .get(oid)
                 .is_some_and(|unread| unread.size.is_none())
             {
-                let unread = self.unread.remove(oid).expect("just seen");
+                let place = self.unread.remove(oid).expect("just seen").place;
                 self.coming -= 1;
-                if asked.contains(oid) {
-                    rest.push((*oid, unread.place));
-                }
+                rest.extend(asked.contains(oid).then_some((*oid, place)));
             }
         }
         match result.unfinished {

@@ -205,6 +205,30 @@ fn what_lies_unread_has_a_bound_that_grows_with_what_is_read() {
     assert!(scan.next_batch(NOW).len() > BATCH / 2);
 }
 
+/// An object that was read while its prefetch was out counted as used at once, and for ever if it
+/// then came on another way: `status` told of more used than had come ahead.
+#[test]
+fn only_what_came_ahead_counts_as_used() {
+    let (tree, listing) = files("d/", 8);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    let batch = scan.next_batch(NOW);
+    assert!(scan.used(&batch[0], 1) && scan.used(&batch[1], 1));
+    assert_eq!(scan.figures().used, 0, "nothing has come yet");
+    let result = Prefetched {
+        asked: batch.clone(),
+        came: vec![(batch[0], 1)],
+        unfinished: Some(broken()),
+    };
+    scan.ended(&batch, result, NOW);
+    let figures = scan.figures();
+    assert_eq!((figures.came, figures.used), (1, 1));
+}
+
 #[test]
 fn a_small_memory_bounds_what_lies_unread() {
     let (tree, listing) = files("d/", 40);

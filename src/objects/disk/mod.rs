@@ -18,6 +18,7 @@ mod install;
 mod large;
 mod loose;
 mod packs;
+mod sizes;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub struct DiskTier {
     dir: PathBuf,
     hash: HashKind,
     packs: Mutex<Packs>,
+    sizes: sizes::Sizes,
     names: AtomicU64,
 }
 
@@ -91,6 +93,7 @@ impl DiskTier {
             dir: folder.path,
             hash,
             packs: Mutex::default(),
+            sizes: sizes::Sizes::default(),
             names: AtomicU64::new(0),
         };
         tier.remove_leftovers();
