@@ -12,7 +12,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 /// How much is inflated at once: small enough to stay in a core's cache between being zeroed and
 /// being written.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 65_536;
 
 /// Why a stream can't be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

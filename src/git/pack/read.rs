@@ -141,13 +141,15 @@ impl Input {
     /// The bytes from `offset` on: what is at hand, or else up to `want` newly read ones; never
     /// none.
     fn at(&mut self, pack: &dyn ReadAt, offset: u64, want: usize) -> Result<&[u8], PackError> {
-        if offset < self.start || offset >= self.start + self.len as u64 {
-            self.read(pack, offset, want, 1)?;
-            if self.len == 0 {
-                return Err(PackError::Truncated { offset });
-            }
+        let skip = offset.checked_sub(self.start);
+        if let Some(skip) = skip.filter(|skip| *skip < self.len as u64) {
+            return Ok(&self.buf[skip as usize..self.len]);
         }
-        Ok(&self.buf[(offset - self.start) as usize..self.len])
+        self.read(pack, offset, want, 1)?;
+        match self.len {
+            0 => Err(PackError::Truncated { offset }),
+            len => Ok(&self.buf[..len]),
+        }
     }
 
     /// Reads up to `want` bytes from `offset` on, and at least `least` unless the pack ends before.
