@@ -83,6 +83,12 @@ impl ObjectStore {
 }
 
 impl Inner {
+    /// What came since the caller looked is in memory.
+    fn claim_prefetch(&self, wants: &mut Vec<Oid>) -> Claim {
+        let is_here = |oid: &Oid| self.memory.get(oid).is_some();
+        self.hydrator.off.claim_prefetch(wants, is_here)
+    }
+
     /// Whether the object is in memory or, in whatever state, on disk. Blocking.
     pub fn is_here(&self, oid: &Oid) -> bool {
         let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.has(oid));
@@ -103,9 +109,7 @@ impl Batch {
     async fn claim(inner: Arc<Inner>, mut wants: Vec<Oid>) -> Option<Self> {
         let ride = loop {
             let ended = inner.hydrator.request_ended.notified();
-            // It may have been published since it was looked for.
-            let is_here = |oid: &Oid| inner.memory.get(oid).is_some();
-            match inner.hydrator.off.claim_prefetch(&mut wants, is_here) {
+            match inner.claim_prefetch(&mut wants) {
                 Claim::Nothing => return None,
                 Claim::Later => ended.await,
                 Claim::Granted(ride) => break ride,

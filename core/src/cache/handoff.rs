@@ -214,6 +214,13 @@ impl<K: Hash + Eq + Ord + Copy, V: Clone, T> HandOff<K, V, T> {
             .collect()
     }
 
+    /// Takes those out of `wants` whose tag `is` says so, and which are not over.
+    pub fn take_tagged(&self, wants: &mut Vec<Want<K>>, is: impl Fn(&T) -> bool) -> Vec<Want<K>> {
+        let state = self.lock();
+        let tagged = |want: &mut Want<K>| state.wanted(want).is_some_and(|wanted| is(&wanted.tag));
+        wants.extract_if(.., tagged).collect()
+    }
+
     /// How many wants wait.
     pub fn waiting(&self) -> usize {
         self.lock().leads.len()
@@ -224,12 +231,13 @@ impl<K: Hash + Eq + Ord + Copy, V: Clone, T> HandOff<K, V, T> {
         self.lock().out()
     }
 
-    /// Asks for a prefetch of `keys`, of which those are left out that are on their way already, and
-    /// those that came meanwhile: `is_here` is asked in the same step.
+    /// Asks for a prefetch of `keys`, of which those are left out that are on their way already, or of
+    /// which `is_here` says, in the same step, that they came.
     pub fn claim_prefetch(&self, keys: &mut Vec<K>, is_here: impl Fn(&K) -> bool) -> Claim {
         let mut state = self.lock();
         keys.retain(|key| {
-            !state.leads.contains_key(key) && !state.riding.contains_key(key) && !is_here(key)
+            let comes = state.leads.contains_key(key) || state.riding.contains_key(key);
+            !comes && !is_here(key)
         });
         if keys.is_empty() {
             return Claim::Nothing;
