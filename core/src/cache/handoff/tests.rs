@@ -27,11 +27,6 @@ fn keys(wants: Option<Vec<Want<u8>>>) -> Vec<u8> {
     wants.into_iter().map(|want| want.key).collect()
 }
 
-/// For [`HandOff::claim_prefetch`]: nothing is here.
-fn nowhere(_: &u8) -> bool {
-    false
-}
-
 fn granted(claim: Claim) -> Ride {
     match claim {
         Claim::Granted(ride) => ride,
