@@ -193,10 +193,10 @@ impl Watch for Wire {
 
     fn end(&self, exchange: u64, how: &str) {
         let mut inner = self.lock();
-        let too_large = inner.flights.end(exchange, how == DROPPED);
         let Some(open) = inner.open.remove(&exchange) else {
             return;
         };
+        let too_large = inner.flights.end(exchange, how == DROPPED, open.ahead);
         let failed = how != "through" || open.status != 200;
         if failed {
             inner.in_vain.insert(exchange);

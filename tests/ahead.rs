@@ -243,6 +243,45 @@ fn with_prefetch_all_everything_is_there_when_the_server_goes() {
     mount.unmount();
 }
 
+/// A listing of large files fetched each of them whole where the server has no `object-info`.
+#[test]
+fn the_sizes_of_large_files_cost_their_beginnings() {
+    const SIZE: usize = 4 << 20;
+    let mut tree = Files::new();
+    for file in 0..6 {
+        // Text that hardly compresses, so that bytes tell what was sent.
+        let mut state = 0x9e37_79b9_u32 + file;
+        let mut data = Vec::with_capacity(SIZE);
+        while data.len() < SIZE {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            data.push((state >> 24) as u8);
+        }
+        tree.add_file(format!("large/f{file}"), data);
+        tree.add_file(format!("large/small{file}"), format!("small {file}\n"));
+    }
+    let repo = Repo::new();
+    repo.commit(&tree);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    let size = |name: String| fs::symlink_metadata(mount.path("large").join(name));
+    for file in 0..6 {
+        assert_eq!(size(format!("f{file}")).expect("a size").len(), SIZE as u64);
+        assert_eq!(size(format!("small{file}")).expect("a size").len(), 8);
+    }
+    // What the mount read; a server sends on until it hears that nobody does.
+    let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
+    let bytes = status["origin"]["bytes"].as_u64().expect("a number");
+    assert!(bytes < SIZE as u64, "{bytes} bytes for 6 sizes");
+    let info = bonsai.ok(["info".as_ref(), mount.path("large/f3").as_os_str()]);
+    assert!(
+        info.contains("not fetched") && info.contains("4194304"),
+        "{info}"
+    );
+    assert_eq!(fs::read(mount.path("large/f3")).expect("read").len(), SIZE);
+    mount.unmount();
+}
+
 #[test]
 fn a_large_file_among_others_is_not_fetched_ahead() {
     let repo = Repo::new();

@@ -120,7 +120,9 @@ fn object(error: &ObjectError) -> (Code, &'static str) {
             Code::Corrupt,
             "git fsck in a clone tells whether the repository is damaged",
         ),
-        ObjectError::GivenUp { .. } => (Code::Other, "start it again"),
+        ObjectError::GivenUp { .. } | ObjectError::OnlySize { .. } => {
+            (Code::Other, "start it again")
+        }
     }
 }
 

@@ -15,6 +15,14 @@ pub enum ObjectError {
         /// What the origin said.
         cause: Arc<OriginError>,
     },
+    /// Only its size was asked for, and it is too large to be brought for that.
+    #[error("object {oid} has {size} bytes, and only that was asked")]
+    OnlySize {
+        /// The object.
+        oid: Oid,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// Whoever was to bring it went away, more than once: the mount is ending.
     #[error("object {oid}: nobody is left to bring it, the mount is ending")]
     GivenUp {

@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 
 use super::{
     error::ObjectError,
-    ingest::Ingest,
+    ingest::{Brought, Ingest},
     prefetch::PREFETCHES,
-    store::{Inner, Outcome},
+    store::{Inner, Outcome, Wish},
 };
 use crate::{
     git::oid::{ObjectKind, Oid},
@@ -39,7 +39,7 @@ const BATCH: usize = 256;
 
 /// What is wanted and what is out.
 pub(super) struct Hydrator {
-    pub off: HandOff<Oid, Outcome, ObjectKind>,
+    pub off: HandOff<Oid, Outcome, Wish>,
     /// Told when a request has ended.
     pub request_ended: Notify,
 }
@@ -62,10 +62,10 @@ impl Hydrator {
 
 impl Inner {
     /// Takes over `lead`: gets `oid` from the origin with the next request.
-    pub fn want(self: &Arc<Self>, oid: Oid, kind: ObjectKind, lead: Lead<Oid, Outcome>) {
+    pub fn want(self: &Arc<Self>, oid: Oid, wish: Wish, lead: Lead<Oid, Outcome>) {
         // It may have been published since the asker looked.
         let look = |oid: &Oid| self.memory.get(oid).map(Ok);
-        self.hydrator.off.want(oid, kind, lead, look);
+        self.hydrator.off.want(oid, wish, lead, look);
         self.send_requests();
     }
 
@@ -77,6 +77,17 @@ impl Inner {
                 "fetch objects",
                 Box::pin(async move { fetch(&request.0, wants).await }),
             );
+        }
+    }
+
+    /// Ends the flights of those who asked for no more than the size.
+    fn tell_size(self: &Arc<Self>, want: &Want<Oid>, size: u64) {
+        self.learn_size(&want.key, size);
+        if let Some(wanted) = self.hydrator.off.failed(want) {
+            let oid = want.key;
+            wanted
+                .lead
+                .complete(Err(ObjectError::OnlySize { oid, size }));
         }
     }
 
@@ -104,14 +115,26 @@ impl Drop for OpenRequest {
     }
 }
 
+/// What one request is for.
+struct Part {
+    wants: Vec<Want<Oid>>,
+    /// Whether it is to end at the first object that is large.
+    only_sizes: bool,
+}
+
 /// Gets `wants`, trying again what may pass, until each is delivered or failed.
-async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
+async fn fetch(inner: &Arc<Inner>, mut wants: Vec<Want<Oid>>) {
     let new_retries = || Retries::new(&*inner.runtime, RetryPolicy::default());
     let mut retries = new_retries();
     // Parts of the batch, each to be asked for on its own: an unknown object fails alone.
-    let mut parts = vec![wants];
-    while let Some(part) = parts.pop() {
-        let wants = inner.hydrator.off.still_wanted(&part);
+    let sizes = inner
+        .hydrator
+        .off
+        .take_tagged(&mut wants, |wish| wish.only_size);
+    let part = |wants, only_sizes| Part { wants, only_sizes };
+    let mut parts = vec![part(sizes, true), part(wants, false)];
+    while let Some(Part { wants, only_sizes }) = parts.pop() {
+        let wants = inner.hydrator.off.still_wanted(&wants);
         if wants.is_empty() {
             continue;
         }
@@ -119,14 +142,34 @@ async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
             wants: wants.iter().map(|want| want.key).collect(),
             filter: Filter::OnlyWanted,
         };
-        let ingest = Ingest::new(inner.clone(), None);
-        let result = ingest.bring(&request).await.result;
+        let ingest = match only_sizes {
+            true => Ingest::of_small(inner.clone()),
+            false => Ingest::new(inner.clone(), None),
+        };
+        let Brought {
+            result,
+            too_large,
+            peeked,
+        } = ingest.bring(&request).await;
         let missing = inner.hydrator.off.still_wanted(&wants);
         if missing.is_empty() {
             continue;
         }
         if missing.len() < wants.len() {
             retries = new_retries();
+        }
+        if only_sizes && too_large {
+            match (missing.as_slice(), peeked) {
+                ([alone], Some(size)) => inner.tell_size(alone, size),
+                // A delta tells nothing of what comes out of it.
+                ([_], None) => parts.push(part(missing, false)),
+                // Most likely the first that did not come, as servers send in the order asked.
+                _ => {
+                    parts.push(part(missing[1..].to_vec(), true));
+                    parts.push(part(missing[..1].to_vec(), true));
+                }
+            }
+            continue;
         }
         let error = match result {
             Ok(()) => OriginError::MissingObject {
@@ -142,14 +185,14 @@ async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
                 let error = Arc::new(error);
                 let named = missing.iter().filter(|want| want.key == oid);
                 named.for_each(|want| inner.fail(want, &error));
-                parts.push(missing);
+                parts.push(part(missing, only_sizes));
             }
             OriginError::MissingObject { .. } if missing.len() > 1 => {
                 let (left, right) = missing.split_at(missing.len() / 2);
-                parts.extend([right.to_vec(), left.to_vec()]);
+                parts.extend([right, left].map(|half| part(half.to_vec(), only_sizes)));
             }
             error => match retries.pause_after(error).await {
-                Ok(()) => parts.push(missing),
+                Ok(()) => parts.push(part(missing, only_sizes)),
                 Err(error) => {
                     let error = Arc::new(error);
                     missing.iter().for_each(|want| inner.fail(want, &error));
@@ -166,7 +209,7 @@ impl BulkGuard {
     /// Marks that a commit's download is under way; ends with the guard.
     pub fn begin(inner: &Arc<Inner>) -> Self {
         // A commit, its trees, and the tag that leads to it.
-        let trees = |kind: &ObjectKind| *kind != ObjectKind::Blob;
+        let trees = |wish: &Wish| wish.kind != ObjectKind::Blob;
         inner.hydrator.off.begin_download(trees);
         Self(inner.clone())
     }

@@ -57,6 +57,8 @@ pub(super) struct Brought {
     pub result: Result<(), OriginError>,
     /// Whether it ended at an object that is larger than this fetch may bring.
     pub too_large: bool,
+    /// The size of that object in bytes, if it was to come alone and its header told.
+    pub peeked: Option<u64>,
 }
 
 /// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
@@ -75,15 +77,19 @@ impl Ingest {
         Self::with_limits(inner, progress, limits)
     }
 
-    /// For a prefetch: ends with an error at the first object of more than [`PREFETCHED`] bytes,
-    /// and notes in `came` what comes before.
-    pub fn of_prefetch(inner: Arc<Inner>, came: Came) -> Self {
+    /// For sizes: ends with an error at the first object of more than [`PREFETCHED`] bytes.
+    pub fn of_small(inner: Arc<Inner>) -> Self {
         let limits = Limits {
             large: u64::MAX,
             max_object: PREFETCHED,
             ..Limits::default()
         };
-        let mut ingest = Self::with_limits(inner, None, limits);
+        Self::with_limits(inner, None, limits)
+    }
+
+    /// For a prefetch: as [`Ingest::of_small`], and notes in `came` what comes.
+    pub fn of_prefetch(inner: Arc<Inner>, came: Came) -> Self {
+        let mut ingest = Self::of_small(inner);
         ingest.found.came = Some(came);
         ingest
     }
@@ -96,9 +102,11 @@ impl Ingest {
         let result = inner.unless_closed(inner.origin.fetch(request, &mut self));
         let result = result.await;
         let too_large = self.too_large;
+        let only = self.decoder.only_object().filter(|_| too_large);
         Brought {
             result: self.finish(result).await,
             too_large,
+            peeked: only.and_then(|(kind, size)| (kind == ObjectKind::Blob).then_some(size)),
         }
     }
 

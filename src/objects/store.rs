@@ -33,6 +33,15 @@ const LEADERS: usize = 4;
 /// What a flight ends with: the object, or why not.
 pub(super) type Outcome = Result<Content, ObjectError>;
 
+/// What is expected of an object that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// Decides only what may wait for a running download of a whole commit.
+    pub kind: ObjectKind,
+    /// Whether its size is enough.
+    pub only_size: bool,
+}
+
 /// Gives objects by id, from the nearest place that has them. A clone is another handle to the
 /// same store.
 #[derive(Clone)]
@@ -143,11 +152,43 @@ impl ObjectStore {
     /// # Errors
     /// When no place has it, or the origin failed more often than is tried.
     pub async fn get(&self, oid: &Oid, kind: ObjectKind) -> Outcome {
+        let wish = Wish {
+            kind,
+            only_size: false,
+        };
+        for _ in 0..LEADERS {
+            match self.flight(oid, wish).await {
+                // That was the flight of someone who needs no more.
+                Err(ObjectError::OnlySize { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(ObjectError::GivenUp { oid: *oid })
+    }
+
+    /// The kind and size in bytes of what should be the blob `oid`, from the object itself, which comes
+    /// for it if it is small. Of a large one only the beginning comes, which tells.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::get`].
+    pub async fn header(&self, oid: &Oid) -> Result<(ObjectKind, u64), ObjectError> {
+        let wish = Wish {
+            kind: ObjectKind::Blob,
+            only_size: true,
+        };
+        match self.flight(oid, wish).await {
+            Err(ObjectError::OnlySize { size, .. }) => Ok((ObjectKind::Blob, size)),
+            Ok(content) => Ok((content.kind(), content.size())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn flight(&self, oid: &Oid, wish: Wish) -> Outcome {
         let mut wait = match self.0.join(oid) {
             Joined::Here(content) => return Ok(content),
             Joined::Lead(lead) => {
                 let wait = lead.wait();
-                self.0.search(*oid, kind, lead);
+                self.0.search(*oid, wish, lead);
                 wait
             }
             Joined::Wait(wait) => wait,
@@ -159,7 +200,7 @@ impl ObjectStore {
                 WaitEnd::Done(outcome) => return outcome,
                 WaitEnd::Lead(lead) => {
                     wait = lead.wait();
-                    self.0.search(*oid, kind, lead);
+                    self.0.search(*oid, wish, lead);
                 }
             }
         }
@@ -335,7 +376,7 @@ impl Inner {
 
     /// Looks for the object on disk, and at the origin if it isn't there. Owns the flight, so that
     /// no asker's going away disturbs the others.
-    pub fn search(self: &Arc<Self>, oid: Oid, kind: ObjectKind, lead: Lead<Oid, Outcome>) {
+    pub fn search(self: &Arc<Self>, oid: Oid, wish: Wish, lead: Lead<Oid, Outcome>) {
         let inner = self.clone();
         self.runtime.spawn_blocking(
             "find object",
@@ -346,7 +387,7 @@ impl Inner {
                     }
                     lead.complete(outcome);
                 }
-                None => inner.want(oid, kind, lead),
+                None => inner.want(oid, wish, lead),
             }),
         );
     }

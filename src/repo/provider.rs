@@ -123,7 +123,7 @@ impl RepoFs {
         }))
     }
 
-    fn content(&self, outcome: Result<Content, ObjectError>) -> FsResult<Content> {
+    fn noted<T>(&self, outcome: Result<T, ObjectError>) -> FsResult<T> {
         outcome.map_err(|error| {
             self.0.store.note_error(error.to_string());
             FsError::new(kind_of(&error), error)
@@ -181,9 +181,14 @@ impl RepoFs {
 
     /// The content of a blob; a large file that turns out damaged is dropped and brought anew.
     async fn blob(&self, oid: &Oid) -> FsResult<Content> {
-        let content = self.content(self.0.store.get(oid, ObjectKind::Blob).await)?;
-        match content.kind() {
-            ObjectKind::Blob => Ok(content),
+        let content = self.noted(self.0.store.get(oid, ObjectKind::Blob).await)?;
+        self.must_be_blob(oid, content.kind())?;
+        Ok(content)
+    }
+
+    fn must_be_blob(&self, oid: &Oid, kind: ObjectKind) -> FsResult<()> {
+        match kind {
+            ObjectKind::Blob => Ok(()),
             other => {
                 // Only the object itself could tell that the entry is none.
                 let entry = format!("{oid}: its mode says otherwise than its object, a {other}");
@@ -191,6 +196,12 @@ impl RepoFs {
                 Err(malformed(*oid, "blob", &format!("it is a {other}")))
             }
         }
+    }
+
+    async fn size_of_blob(&self, oid: &Oid) -> FsResult<u64> {
+        let (kind, size) = self.noted(self.0.store.header(oid).await)?;
+        self.must_be_blob(oid, kind)?;
+        Ok(size)
     }
 
     async fn read_large(
@@ -264,7 +275,7 @@ impl Provider for RepoFs {
         if dir.mode == EntryMode::Gitlink {
             return Ok(ListingBuilder::with_capacity(0).build().0);
         }
-        let content = self.content(self.0.store.get(&dir.oid, ObjectKind::Tree).await)?;
+        let content = self.noted(self.0.store.get(&dir.oid, ObjectKind::Tree).await)?;
         let (this, oid) = (self.clone(), dir.oid);
         run_blocking(&*self.0.runtime, "list tree", move || {
             this.make_listing(&oid, &content)
@@ -297,8 +308,12 @@ impl Provider for RepoFs {
             Some(size) => Ok(size),
             None => {
                 self.0.ahead.missed(listing.tag(), index);
-                let size = self.blob(&oid).await?.size();
-                self.0.ahead.read(&oid, size);
+                let size = self.size_of_blob(&oid).await?;
+                match self.0.store.try_header(&oid) {
+                    Some(_) => self.0.ahead.read(&oid, size),
+                    // Too large to come for that.
+                    None => self.0.ahead.sized(oid, listing.tag(), index),
+                }
                 Ok(size)
             }
         }
@@ -441,6 +456,8 @@ fn kind_of(error: &ObjectError) -> FsErrorKind {
             OriginError::Unauthorized { .. } | OriginError::Forbidden { .. } => FsErrorKind::Denied,
             _ => FsErrorKind::Io,
         },
-        ObjectError::GivenUp { .. } | ObjectError::Malformed { .. } => FsErrorKind::Io,
+        ObjectError::GivenUp { .. }
+        | ObjectError::Malformed { .. }
+        | ObjectError::OnlySize { .. } => FsErrorKind::Io,
     }
 }

@@ -178,8 +178,13 @@ impl RepoFs {
                 Place::Source => "here",
                 Place::Origin => "not fetched",
             },
-            size: self.0.store.local_header(&node.oid).map(|(_, size)| size),
+            size: self.size_at_hand(&node.oid),
         }
+    }
+
+    fn size_at_hand(&self, oid: &Oid) -> Option<u64> {
+        let known = self.0.store.known_size(oid);
+        known.or_else(|| Some(self.0.store.local_header(oid)?.1))
     }
 
     /// Breaks off what is on its way, and waits until what came so far is in the cache, for

@@ -15,7 +15,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::process::{Process, mount_at, processes_with, within};
+use crate::process::{Process, is_forking, mount_at, processes_with, within};
 
 /// How long anything may take that should take no time at all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -334,6 +334,8 @@ impl Mounted<'_> {
     /// Unmounts, and panics unless mount and process are gone.
     pub fn unmount(self) {
         let daemon = self.daemon();
+        // What this test has closed may be open in another one's child for a moment.
+        assert!(within(PATIENCE, || !is_forking()), "a child never runs");
         let said = self.bonsai.try_unmount(&self.dir, &[]);
         assert_eq!(said.code, Some(0), "bonsai unmount says {said:?}");
         assert!(mount_at(&self.dir).is_none(), "still mounted after unmount");

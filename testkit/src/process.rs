@@ -125,6 +125,22 @@ pub fn processes_with(variable: &str, value: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// Whether a thread of this process has forked a child that does not run its program yet. Until then the
+/// child has copies of all open files, those of other threads' tests too, though they are closed on exec.
+pub fn is_forking() -> bool {
+    let Ok(own) = fs::read_link("/proc/self/exe") else {
+        return false;
+    };
+    let parent = format!("PPid:\t{}\n", std::process::id());
+    let entries = fs::read_dir("/proc").expect("/proc is there");
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        let is_child =
+            fs::read_to_string(path.join("status")).is_ok_and(|status| status.contains(&parent));
+        is_child && fs::read_link(path.join("exe")).is_ok_and(|exe| exe == own)
+    })
+}
+
 /// One line of `/proc/self/mountinfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPoint {

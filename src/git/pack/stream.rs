@@ -32,6 +32,8 @@ pub struct StreamDecoder {
     objects: Option<u32>,
     /// Where the entry that is arriving begins, or the next one.
     entry_offset: u64,
+    /// What the header of the entry before that says, or of that one, if it is no delta.
+    whole: Option<(ObjectKind, u64)>,
     /// Over that entry's bytes.
     crc: crc32fast::Hasher,
     resolver: Resolver,
@@ -114,6 +116,7 @@ impl StreamDecoder {
             checksum: Checksum::new(hash),
             objects: None,
             entry_offset: 0,
+            whole: None,
             crc: crc32fast::Hasher::new(),
             resolver: Resolver::new(hash, limits),
             inflater: Inflater::new(),
@@ -166,6 +169,12 @@ impl StreamDecoder {
     /// How many objects the pack says it has, once its header came.
     pub fn objects(&self) -> Option<u32> {
         self.objects
+    }
+
+    /// Kind and size in bytes of a pack's only object, from its header: before it came, also if it is
+    /// too large to be taken. `None` for a pack of several, or a delta. Not verified.
+    pub fn only_object(&self) -> Option<(ObjectKind, u64)> {
+        self.whole.filter(|_| self.objects == Some(1))
     }
 
     /// How many objects were handed out.
@@ -276,6 +285,10 @@ impl StreamDecoder {
             return Ok(filled);
         };
         self.inflater.reset();
+        self.whole = match header.kind {
+            EntryKind::Base(kind) => Some((kind, header.size)),
+            EntryKind::OfsDelta(_) | EntryKind::RefDelta(_) => None,
+        };
         self.state = State::Body(match header.kind {
             EntryKind::Base(ObjectKind::Blob) if header.size >= self.limits.large => Body::Large {
                 size: header.size,

@@ -1,0 +1,461 @@
+//! The same commands on a mount and on a checkout of the same commit on this machine's disk, with
+//! the kernel's caches warm, dropped, and after a remount.
+//!
+//! usage: cargo bench --bench ext4 -- [--rounds N] [--files N] [--large MIB] [--bonsai PATH]
+//!
+//! Wants root, as it drops the kernel's caches. In each round every command runs on one and on the
+//! other, in turns. The time is that of the command's whole process, its output read and thrown away.
+//! Meanwhile the processors are kept from sleeping deeply (/dev/cpu_dma_latency), which makes the same
+//! command up to 19 times slower now and then. The folders are in `TMPDIR`; the type of that
+//! filesystem is printed.
+
+use std::{
+    env,
+    error::Error,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use bonsai_testkit::{Bonsai, Files, GitServer, Mounted, Repo};
+
+struct Options {
+    rounds: usize,
+    files: usize,
+    /// The size of the one large file, in MiB.
+    large: usize,
+    binary: PathBuf,
+}
+
+impl Options {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut options = Self {
+            rounds: 7,
+            files: 5000,
+            large: 1024,
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_bonsai")),
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--rounds" => options.rounds = value()?.parse()?,
+                "--files" => options.files = value()?.parse()?,
+                "--large" => options.large = value()?.parse()?,
+                "--bonsai" => options.binary = PathBuf::from(value()?),
+                // Cargo's own.
+                "--bench" => {}
+                _ => return Err(format!("unknown argument {word}").into()),
+            }
+        }
+        if options.rounds == 0 {
+            return Err("at least one round".into());
+        }
+        Ok(options)
+    }
+}
+
+/// In which state the caches are when a command starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The same command ran just before.
+    Warm,
+    /// The kernel's caches were dropped; the mount's process has all content in memory.
+    Cold,
+    /// The mount is new, with all content in its disk tier, and the kernel's caches were dropped.
+    Restarted,
+}
+
+const STATES: [State; 3] = [State::Warm, State::Cold, State::Restarted];
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Warm => "kernel-warm",
+            Self::Cold => "kernel-cold, from memory",
+            Self::Restarted => "remounted, from the disk tier",
+        }
+    }
+}
+
+/// What is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Find,
+    List,
+    Search,
+    Tar,
+    Status,
+    Large,
+}
+
+const WORKS: [Work; 6] = [
+    Work::Find,
+    Work::List,
+    Work::Search,
+    Work::Tar,
+    Work::Status,
+    Work::Large,
+];
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Find => "find",
+            Self::List => "ls -lR",
+            Self::Search if has_ripgrep() => "rg",
+            Self::Search => "grep -r",
+            Self::Tar => "tar",
+            Self::Status => "git status",
+            Self::Large => "one large file",
+        }
+    }
+
+    /// The ratio to reach, at most.
+    fn target(self, state: State) -> f64 {
+        let [warm, cold, restarted] = match self {
+            Self::Find => [1.00, 0.6, 0.8],
+            Self::List => [1.00, 0.8, 0.9],
+            Self::Search => [1.05, 0.8, 1.0],
+            Self::Tar => [1.05, 0.9, 1.0],
+            Self::Status => [1.05, 3.0, 3.0],
+            // As speeds they are 0.95 and 0.9.
+            Self::Large => [1.0 / 0.95, 1.0 / 0.9, 1.0 / 0.9],
+        };
+        match state {
+            State::Warm => warm,
+            State::Cold => cold,
+            State::Restarted => restarted,
+        }
+    }
+
+    fn command(self, side: &Side) -> Command {
+        let (program, words): (&str, &[&str]) = match self {
+            Self::Find => ("find", &["tree"]),
+            Self::List => ("ls", &["-lR", "tree"]),
+            // A word that is in no file, so that the output costs nothing.
+            Self::Search if has_ripgrep() => ("rg", &["--no-ignore", "zyzzyva", "tree"]),
+            Self::Search => ("grep", &["-r", "zyzzyva", "tree"]),
+            // Into a pipe: tar does not read files when it writes to /dev/null itself.
+            Self::Tar => ("tar", &["cf", "-", "tree"]),
+            Self::Status => ("git", &["status", "--porcelain"]),
+            Self::Large => ("cat", &["large"]),
+        };
+        let mut command = Command::new(program);
+        command.args(words);
+        match self {
+            Self::Status => command
+                .env("GIT_DIR", &side.git_dir)
+                .env("GIT_WORK_TREE", side.dir.join("tree")),
+            _ => &mut command,
+        };
+        command
+            .current_dir(&side.dir)
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_OPTIONAL_LOCKS", "0");
+        command
+    }
+}
+
+fn has_ripgrep() -> bool {
+    let asked = Command::new("rg").arg("--version").output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+/// A folder with the names `tree` and `large`, and a Git directory whose index matches `tree`.
+struct Side {
+    dir: PathBuf,
+    git_dir: PathBuf,
+}
+
+impl Side {
+    /// Runs `work` once; how long it took.
+    fn run(&self, work: Work) -> Result<Duration, Box<dyn Error>> {
+        let start = Instant::now();
+        let mut child = work
+            .command(self)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = child.stdout.take().ok_or("no pipe")?;
+        let mut room = vec![0; 1 << 16];
+        let mut bytes = 0;
+        loop {
+            match output.read(&mut room)? {
+                0 => break,
+                n => bytes += n,
+            }
+        }
+        let status = child.wait()?;
+        let took = start.elapsed();
+        let as_expected = match work {
+            Work::Search => status.code() == Some(1) && bytes == 0,
+            Work::Status => status.success() && bytes == 0,
+            _ => status.success() && bytes > 0,
+        };
+        match as_expected {
+            true => Ok(took),
+            false => Err(format!("{} gave {status} and {bytes} bytes", work.name()).into()),
+        }
+    }
+
+    /// Makes the Git directory's index match `tree`.
+    fn refresh_index(&self) -> Result<(), Box<dyn Error>> {
+        let mut command = Work::Status.command(self);
+        let _ = command.env_remove("GIT_OPTIONAL_LOCKS");
+        let output = command.output()?;
+        match output.status.success() && output.stdout.is_empty() {
+            true => Ok(()),
+            false => Err(format!("git status: {}", String::from_utf8_lossy(&output.stdout)).into()),
+        }
+    }
+}
+
+/// Keeps the processors awake while it lives, where the system lets us.
+struct Awake(Option<File>);
+
+impl Awake {
+    fn new() -> Self {
+        let file = File::options().write(true).open("/dev/cpu_dma_latency");
+        Self(
+            file.and_then(|mut file| file.write_all(&[0; 4]).map(|()| file))
+                .ok(),
+        )
+    }
+}
+
+fn drop_caches() -> Result<(), Box<dyn Error>> {
+    let _ = Command::new("sync").status()?;
+    fs::write("/proc/sys/vm/drop_caches", "3")
+        .map_err(|error| format!("can't drop the kernel's caches (run it as root): {error}").into())
+}
+
+/// Both sides, and how to bring about each state.
+struct Field {
+    bonsai: Bonsai,
+    server: GitServer,
+    disk: Side,
+    mount: Side,
+    memory: String,
+}
+
+impl Field {
+    fn new(options: &Options, scratch: &Path) -> Result<Self, Box<dyn Error>> {
+        let repo = repository(options.files);
+        let large = large_repository(options.large);
+        let (folder, mounts) = (scratch.join("disk"), scratch.join("mounts"));
+        fs::create_dir(&folder)?;
+        fs::create_dir(&mounts)?;
+        for (repo, name) in [(&repo, "tree"), (&large, "large-tree")] {
+            let path = folder.join(name);
+            let _ = git(&["clone", "--quiet", "--depth", "1"])
+                .arg(format!("file://{}", repo.path().display()))
+                .arg(&path)
+                .output()?;
+            let git_dir = scratch.join(format!("{name}.git"));
+            fs::rename(path.join(".git"), &git_dir)?;
+            copy_folder(&git_dir, &scratch.join(format!("{name}-mount.git")))?;
+        }
+        std::os::unix::fs::symlink("large-tree/large", folder.join("large"))?;
+        std::os::unix::fs::symlink("large-tree/large", mounts.join("large"))?;
+        let served = scratch.join("served");
+        fs::create_dir(&served)?;
+        for (repo, name) in [(&repo, "tree.git"), (&large, "large.git")] {
+            copy_folder(&repo.path(), &served.join(name))?;
+        }
+        let side = |dir: PathBuf, git_dir: &str| Side {
+            dir,
+            git_dir: scratch.join(git_dir),
+        };
+        let memory = (options.large + 64 + options.files / 50).max(1024);
+        Ok(Self {
+            bonsai: Bonsai::new(&options.binary),
+            server: GitServer::start(&served)?,
+            disk: side(folder, "tree.git"),
+            mount: side(mounts, "tree-mount.git"),
+            memory: memory.to_string(),
+        })
+    }
+
+    /// Mounts both repositories. Their content is in the disk tier after the first time.
+    fn mounted(&self) -> [Mounted<'_>; 2] {
+        [("tree.git", "tree"), ("large.git", "large-tree")].map(|(source, name)| {
+            self.bonsai.mount_at(
+                self.server.url(source),
+                &self.mount.dir.join(name),
+                &["--memory", &self.memory],
+            )
+        })
+    }
+
+    /// One command on one side, in one state. `mounts` may be replaced.
+    fn measure<'a>(
+        &'a self,
+        state: State,
+        work: Work,
+        on_mount: bool,
+        mounts: &mut Option<[Mounted<'a>; 2]>,
+    ) -> Result<Duration, Box<dyn Error>> {
+        let side = if on_mount { &self.mount } else { &self.disk };
+        match state {
+            State::Warm => {
+                side.run(work)?;
+            }
+            State::Cold => drop_caches()?,
+            State::Restarted => {
+                if on_mount {
+                    for mount in mounts.take().into_iter().flatten() {
+                        mount.unmount();
+                    }
+                    *mounts = Some(self.mounted());
+                }
+                drop_caches()?;
+            }
+        }
+        side.run(work)
+    }
+}
+
+fn git(args: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .stdin(Stdio::null());
+    command
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("can't copy {}", from.display()).into()),
+    }
+}
+
+/// Source-like text: words in lines, the same for the same number.
+fn text(seed: u64, bytes: usize) -> String {
+    const WORDS: [&str; 8] = [
+        "let", "self", "value", "match", "return", "struct", "index", "buffer",
+    ];
+    // Marsaglia's xorshift, which must not begin with 0.
+    let mut state = seed * 2 + 1;
+    let mut text = String::with_capacity(bytes + 20);
+    while text.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let word = usize::try_from(state >> 61).expect("three bits");
+        text.push_str(WORDS[word]);
+        text.push(if state & 0x70 == 0 { '\n' } else { ' ' });
+    }
+    text
+}
+
+/// `count` files of 0.5 to 8 kB, 25 in a folder.
+fn repository(count: usize) -> Repo {
+    let repo = Repo::new();
+    let mut files = Files::new();
+    for number in 0..count {
+        let folder = number / 25;
+        let path = format!(
+            "part-{:02}/module-{folder:04}/file-{number:05}.rs",
+            folder / 16
+        );
+        let seed = u64::try_from(number).expect("a count fits 64 bits") + 1;
+        files.add_file(path, text(seed, 500 + number * 7919 % 7500));
+    }
+    repo.commit(&files);
+    repo.pack();
+    repo
+}
+
+/// One file of `mib` MiB.
+fn large_repository(mib: usize) -> Repo {
+    let repo = Repo::new();
+    let mut data = text(7, 1 << 20);
+    data.truncate(1 << 20);
+    repo.commit(&Files::new().file("large", data.repeat(mib)));
+    repo.pack();
+    repo
+}
+
+fn median(times: &mut [Duration]) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse(env::args().skip(1))?;
+    let scratch = tempfile::tempdir()?;
+    let field = Field::new(&options, scratch.path())?;
+    let awake = Awake::new();
+    let kind = Command::new("stat")
+        .args(["--file-system", "--format=%T"])
+        .arg(scratch.path())
+        .output()?;
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "\n{} files and one of {} MiB, on {}; medians of {} runs in turns; processors kept awake: {}\n",
+        options.files,
+        options.large,
+        String::from_utf8_lossy(&kind.stdout).trim(),
+        options.rounds,
+        if awake.0.is_some() { "yes" } else { "no" },
+    )?;
+    writeln!(
+        out,
+        "{:<30} {:<15} {:>9} {:>9} {:>7} {:>9}",
+        "", "", "disk, ms", "mount, ms", "ratio", "to reach"
+    )?;
+    let mut mounts = Some(field.mounted());
+    // Once, so that all content is here, and both indexes match.
+    for side in [&field.disk, &field.mount] {
+        side.refresh_index()?;
+        for work in WORKS {
+            side.run(work)?;
+        }
+    }
+    for state in STATES {
+        for work in WORKS {
+            let (mut disk, mut mount) = (Vec::new(), Vec::new());
+            for round in 0..options.rounds {
+                for turn in 0..2 {
+                    let on_mount = (round + turn) % 2 == 0;
+                    let took = field.measure(state, work, on_mount, &mut mounts)?;
+                    if on_mount { &mut mount } else { &mut disk }.push(took);
+                }
+            }
+            let (disk, mount) = (median(&mut disk), median(&mut mount));
+            let (ratio, target) = (mount / disk, work.target(state));
+            writeln!(
+                out,
+                "{:<30} {:<15} {disk:>9.1} {mount:>9.1} {ratio:>7.2} {target:>9.2} {}",
+                state.name(),
+                work.name(),
+                if ratio <= target { "" } else { "MISSED" }
+            )?;
+        }
+    }
+    for mount in mounts.into_iter().flatten() {
+        mount.unmount();
+    }
+    field.bonsai.assert_nothing_left();
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done if even this can't be said.
+            let _ = writeln!(io::stderr(), "ext4: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
