@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 28] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -28,6 +28,14 @@ pub const ALL: [&str; 20] = [
     NEW_COMMIT,
     RETRY_AFTER,
     DISK_REFUSED,
+    QUEUED,
+    AHEAD_USED,
+    AHEAD_JOINED,
+    AHEAD_IN_VAIN,
+    AHEAD_BROKEN_OFF,
+    AHEAD_FULL,
+    WIDENED,
+    GIVEN_UP,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -70,6 +78,23 @@ pub const NEW_COMMIT: &str = "a remount saw a push";
 pub const RETRY_AFTER: &str = "a Retry-After waited out";
 /// The disk refused a write.
 pub const DISK_REFUSED: &str = "the disk refused, and reading went on";
+
+/// Readers of different objects, whose requests had to wait, were served by one.
+pub const QUEUED: &str = "wants queued and left together";
+/// Somebody asked for what a prefetch had brought.
+pub const AHEAD_USED: &str = "a prefetched object used";
+/// Somebody wanted what a prefetch was bringing, and got it from there.
+pub const AHEAD_JOINED: &str = "a reader joined a prefetch";
+/// Somebody wanted what a prefetch was bringing, it did not come, and he got it all the same.
+pub const AHEAD_IN_VAIN: &str = "a prefetch failed a reader, who got it anyway";
+/// A prefetch met an object that is too large for it.
+pub const AHEAD_BROKEN_OFF: &str = "a prefetch broken off at a large object";
+/// As many prefetches as may be were out, and a reader's request left all the same.
+pub const AHEAD_FULL: &str = "a reader passed a full set of prefetches";
+/// A directory was prefetched that no program had come to yet.
+pub const WIDENED: &str = "a scan widened past its directory";
+/// Prefetching went on because what had lain unread for long was given up.
+pub const GIVEN_UP: &str = "what lay unread was given up";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]

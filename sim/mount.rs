@@ -40,6 +40,9 @@ pub async fn live(world: Shared, index: usize) {
     loop {
         state.signal.set(None);
         let Some(mounted) = start(&world, index).await else {
+            if state.done.get() {
+                return;
+            }
             continue;
         };
         let end = tokio::select! {

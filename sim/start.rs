@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
@@ -10,7 +10,10 @@ use std::{
 };
 
 use bonsaifs::{
-    git::{oid::Oid, url::parse_source},
+    git::{
+        oid::{ObjectKind, Oid},
+        url::parse_source,
+    },
     objects::disk::LARGE,
     origin::RefWant,
     repo::{OpenOptions, Prefetch, RepoFs, open},
@@ -25,11 +28,13 @@ use super::{
     kernel::{Kernel, ask::Mounted},
     marks,
     mount::signalled,
+    plan::Fault,
     props::{
         crash,
         no_lie::{self, Excuse},
         one_flight::{OneFlight, Rule},
         stranded,
+        unread::Unread,
     },
     rng::{Rng, mix},
     runtime::SimRuntime,
@@ -38,7 +43,8 @@ use super::{
     wire::Wire,
 };
 
-/// Starts the process; `None` after a while if the repository could not be opened.
+/// Starts the process; `None` after a while if the repository could not be opened, and then the mount
+/// is done with if it never will.
 pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
     let plan = &world.plan.mounts[index];
     let state = &world.mounts[index];
@@ -60,6 +66,8 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
             state.asked.clone(),
             large(world, plan.repo),
         ),
+        Unread::new(blobs(world, plan.repo), plan.memory as u64),
+        honest(world),
         world.trace.clone(),
         world.counts.clone(),
         world.verdicts.clone(),
@@ -122,8 +130,13 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
             let since = state.shut_out_since.get().unwrap_or(begin);
             state.shut_out_since.set(Some(since));
             let check = stranded::shut_out(since, now(), world.quiet_since.get());
-            let check = check.map_err(|wrong| format!("{}: {wrong}: {error}", state.name));
-            world.verdicts.judge(stranded::NAME, check);
+            if check.is_err() && tiny && error.to_string().contains("no storage space") {
+                // Nothing leaves such a disk: it stays so.
+                state.done.set(true);
+            } else {
+                let check = check.map_err(|wrong| format!("{}: {wrong}: {error}", state.name));
+                world.verdicts.judge(stranded::NAME, check);
+            }
             world.kill(index);
             tokio::time::sleep(Duration::from_millis(700)).await;
             None
@@ -198,6 +211,7 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         busy: Cell::new(0),
         draining: Cell::new(false),
         warm: RefCell::default(),
+        visited: RefCell::default(),
     })
 }
 
@@ -218,6 +232,25 @@ fn large(world: &Shared, repo: usize) -> BTreeSet<Oid> {
             .map(|(oid, _)| *oid)
             .collect()
     })
+}
+
+/// A repository's blobs and their sizes.
+fn blobs(world: &Shared, repo: usize) -> BTreeMap<Oid, u64> {
+    world.server.with(|server| {
+        let objects = server.repos[repo].objects.iter();
+        objects
+            .filter(|(_, (kind, _))| *kind == ObjectKind::Blob)
+            .map(|(oid, (_, data))| (*oid, data.len() as u64))
+            .collect()
+    })
+}
+
+/// Whether the server never answers with something else than what was asked for.
+fn honest(world: &Shared) -> bool {
+    let dishonest =
+        |fault: &Fault| matches!(fault, Fault::Answer { .. } | Fault::MissingObjects { .. });
+    let events = &world.plan.events;
+    !events.iter().any(|event| dishonest(&event.fault))
 }
 
 /// How strict one can be about requests.

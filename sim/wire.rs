@@ -1,9 +1,16 @@
 //! What a mount's process says to the server, seen from its own side of the network: the ground of
 //! the properties about requests.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
-use bonsaifs::seams::http::{Request, Response};
+use bonsaifs::{
+    git::oid::Oid,
+    seams::http::{Request, Response},
+};
 
 use super::{
     http::{DROPPED, Watch},
@@ -12,10 +19,14 @@ use super::{
         Verdicts, budgets,
         one_flight::{self, OneFlight},
         politeness::{self, Politeness, Timing},
+        unread::{self, Met, Unread},
     },
     server::wire::Command,
     trace::{Class, Trace, now},
 };
+
+/// The filter of a request for single objects.
+const ONLY_WANTED: &str = "tree:0";
 
 /// Watches one process.
 pub struct Wire {
@@ -31,6 +42,11 @@ struct Inner {
     open: BTreeMap<u64, Open>,
     flights: OneFlight,
     politeness: Politeness,
+    unread: Unread,
+    /// Whether all that is asked for comes, if the answer comes through.
+    honest: bool,
+    /// Exchanges that did not bring all that they were for.
+    in_vain: BTreeSet<u64>,
 }
 
 struct Open {
@@ -38,13 +54,17 @@ struct Open {
     text: String,
     status: u16,
     bytes: usize,
+    /// Whether it is for what nobody had asked for.
+    ahead: bool,
 }
 
 impl Wire {
-    /// Watches the process of `mount`.
+    /// Watches the process of `mount`. `honest`: what comes through is all that was asked for.
     pub fn new(
         mount: String,
         flights: OneFlight,
+        unread: Unread,
+        honest: bool,
         trace: Trace,
         counts: Counts,
         verdicts: Verdicts,
@@ -59,6 +79,9 @@ impl Wire {
                 open: BTreeMap::new(),
                 flights,
                 politeness: Politeness::default(),
+                unread,
+                honest,
+                in_vain: BTreeSet::new(),
             }),
         }
     }
@@ -66,6 +89,24 @@ impl Wire {
     /// Whether nothing is asked for at the moment.
     pub fn is_idle(&self) -> bool {
         self.lock().open.is_empty()
+    }
+
+    /// Notes that an operation needs the size or the content of `oid`, and `waits` for it or doesn't
+    /// have to.
+    pub fn touch(&self, oid: &Oid, waits: bool) -> Met {
+        self.lock().unread.touch(oid, waits)
+    }
+
+    /// Notes that an operation got what it needed, which it had met so.
+    pub fn got(&self, met: Met) {
+        match met {
+            Met::Nothing => {}
+            Met::Came => self.counts.add(marks::AHEAD_USED),
+            Met::Coming(exchange) if self.lock().in_vain.contains(&exchange) => {
+                self.counts.add(marks::AHEAD_IN_VAIN);
+            }
+            Met::Coming(_) => self.counts.add(marks::AHEAD_JOINED),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -82,19 +123,32 @@ impl Watch for Wire {
         let wants = command.wants();
         let text = match command.name.as_str() {
             "" => format!("GET {}", request.url.path()),
-            name => format!(
-                "{name} {}{}",
-                wants.len(),
-                command
-                    .filter()
-                    .map_or_else(String::new, |filter| format!(" {filter}"))
-            ),
+            name => {
+                let wants = wants.iter().map(|oid| oid.to_hex_with_len(7).to_string());
+                let filter = command.filter().unwrap_or_default();
+                format!("{name} {} {filter}", wants.collect::<Vec<_>>().join(","))
+            }
         };
         let timing = inner.politeness.request(now());
         self.verdicts
             .judge(politeness::NAME, Politeness::check(&timing));
         if timing == Ok(Timing::WaitedOut) {
             self.counts.add(marks::RETRY_AFTER);
+        }
+        let sent = inner.unread.begin(id, &wants, now());
+        if sent.gave_up {
+            self.counts.add(marks::GIVEN_UP);
+        }
+        let ahead = !sent.ahead.is_empty();
+        let wanted = wants.len() - sent.ahead.len();
+        if !ahead && wanted > 0 {
+            let prefetches = inner.open.values().filter(|open| open.ahead).count();
+            if prefetches >= unread::OUT {
+                self.counts.add(marks::AHEAD_FULL);
+            }
+            if wanted > 1 && command.filter() == Some(ONLY_WANTED) {
+                self.counts.add(marks::QUEUED);
+            }
         }
         if !wants.is_empty() {
             self.verdicts
@@ -107,6 +161,7 @@ impl Watch for Wire {
                 text,
                 status: 0,
                 bytes: 0,
+                ahead,
             },
         );
         let open = inner.open.len() as u64;
@@ -138,11 +193,20 @@ impl Watch for Wire {
 
     fn end(&self, exchange: u64, how: &str) {
         let mut inner = self.lock();
-        inner.flights.end(exchange, how == DROPPED);
         let Some(open) = inner.open.remove(&exchange) else {
             return;
         };
+        let too_large = inner.flights.end(exchange, how == DROPPED, open.ahead);
         let failed = how != "through" || open.status != 200;
+        if failed {
+            inner.in_vain.insert(exchange);
+        }
+        if open.ahead && too_large {
+            self.counts.add(marks::AHEAD_BROKEN_OFF);
+        }
+        let came = !failed && inner.honest;
+        self.verdicts
+            .judge(unread::NAME, inner.unread.end(exchange, came, now()));
         self.trace
             .span(Class::Message, &self.mount, open.begin, failed, || {
                 format!(

@@ -19,10 +19,6 @@ pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
     let form = input.below(4);
     let content = input.rest();
-    if content.windows(7).any(|window| window == b"hunter2") {
-        // The fuzzer has learned the password.
-        return;
-    }
     if let Ok(text) = std::str::from_utf8(content) {
         check_refname(text);
     }
@@ -32,9 +28,11 @@ pub fn check(data: &[u8]) {
         2 => [b"https://user:", SECRET.as_bytes(), b"@", content].concat(),
         _ => [b"http://", SECRET.as_bytes(), b"@", content].concat(),
     };
-    // A host or path that is the secret itself, in whatever case, is no leak.
-    let lower = content.to_ascii_lowercase();
-    if lower.windows(7).any(|part| part == b"hunter2") {
+    // A host or path that is the secret itself is no leak, in whatever case, and with whatever in it a
+    // URL does without (tabs and ends of lines, by the URL standard).
+    let mut plain = content.to_ascii_lowercase();
+    plain.retain(|byte| !b"\t\n\r".contains(byte));
+    if plain.windows(7).any(|part| part == b"hunter2") {
         return;
     }
     match parse_source(OsStr::from_bytes(&arg)) {

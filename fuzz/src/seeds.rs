@@ -375,6 +375,8 @@ fn address() -> Vec<(&'static str, Vec<u8>)> {
         ("token", with(3, "localhost:8080")),
         ("bracket", with(2, "[::1]:80/-x?query#fragment")),
         ("ref", with(0, "refs/heads/a.lock/b@{1}")),
+        // A URL does without the return, and then the path is the secret.
+        ("secret-in-pieces", with(2, "a0b/ =ss\0hunt\rer2///\0")),
         ("id", with(0, ID)),
     ]
 }

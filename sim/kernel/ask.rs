@@ -3,8 +3,10 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     future::Future,
     pin::pin,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -20,10 +22,12 @@ use crate::{
     props::{
         no_lie::{self, Asked},
         truth::shown,
+        unread::Met,
         warm::{self, Warm},
     },
-    repo::Commit,
+    repo::{Commit, split},
     trace::{Class, now},
+    wire::Wire,
 };
 
 /// A mount in use.
@@ -40,6 +44,8 @@ pub struct Mounted {
     pub draining: Cell<bool>,
     /// What was answered so far.
     pub warm: RefCell<Warm>,
+    /// Directories of which a file was asked for.
+    pub visited: RefCell<BTreeSet<Vec<u8>>>,
 }
 
 /// A program was interrupted, or got an error that is not its fault: it gives up what it was doing.
@@ -153,6 +159,7 @@ impl Mounted {
         world.operations.set(world.operations.get() + 1);
         let begin = now();
         let was_quick = quick.is_some();
+        let met = self.touch(question.path, !was_quick);
         let mut shared = false;
         let result = match quick {
             Some(result) => Some(result),
@@ -203,6 +210,9 @@ impl Mounted {
                 if shared {
                     world.counts.add(marks::JOINED);
                 }
+                if let Some(wire) = self.wire() {
+                    wire.got(met);
+                }
                 if self.state().failed.borrow_mut().remove(question.path) {
                     world.counts.add(marks::RECOVERED);
                 }
@@ -233,6 +243,32 @@ impl Mounted {
                 Err(Stop::Failed)
             }
         }
+    }
+
+    /// Notes that what is at `path` is needed by somebody, who `waits` for it or doesn't have to.
+    pub fn touch(&self, path: &[u8], waits: bool) -> Met {
+        let oid = self.truth(|commit| {
+            let entry = commit.at(path);
+            entry.filter(|entry| !entry.is_dir()).map(|entry| entry.oid)
+        });
+        let (Some(oid), Some(wire)) = (oid, self.wire()) else {
+            return Met::Nothing;
+        };
+        let met = wire.touch(&oid, waits);
+        let dir = split(path).map_or(path, |(dir, _)| dir);
+        let is_new = !self.visited.borrow().contains(dir);
+        if is_new {
+            self.visited.borrow_mut().insert(dir.to_owned());
+            if met != Met::Nothing {
+                self.world.counts.add(marks::WIDENED);
+            }
+        }
+        met
+    }
+
+    fn wire(&self) -> Option<Arc<Wire>> {
+        let process = self.state().process.borrow();
+        process.as_ref().map(|process| process.wire.clone())
     }
 
     /// Whether what has to wait now may have to.

@@ -123,6 +123,7 @@ impl Run<'_> {
             }
             let path = join(&entry.path, name);
             if let Some(attr) = attr {
+                self.at.touch(&path, false);
                 self.at.truth(|commit| {
                     let check = truth::found(commit, &path)
                         .and_then(|entry| truth::attr(commit, entry, &attr));

@@ -36,6 +36,8 @@ impl Plan {
         if rng.chance(500) {
             plan.draw_pushes(&mut rng);
         }
+        plan.server.names_missing = Rng::stream(seed, "names").chance(600);
+        plan.draw_idleness(&mut Rng::stream(seed, "idleness"));
         plan.events.sort_by_key(|event| event.at_ms);
         plan
     }
@@ -192,6 +194,7 @@ fn server(rng: &mut Rng) -> ServerPlan {
         ignores_filter: filter && rng.chance(150),
         shallow: rng.chance(900),
         object_info: rng.chance(400),
+        names_missing: false,
         deltas: rng.chance(500),
         packet: *rng.pick(&[100, 1000, 8000, 65_515]),
         pause_ms: *rng.pick(&[0, 0, 0, 1, 20]),

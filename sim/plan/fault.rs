@@ -60,7 +60,8 @@ pub enum Answer {
     TornPack,
     /// The body ends early, but as a whole HTTP message.
     Cut,
-    /// One bit of the body is flipped.
+    /// One bit of the body is flipped; not of sizes that are told alone (`object-info`), which nothing can
+    /// check.
     Flip,
     /// A well-formed pack in which one object is another one.
     WrongObject,

@@ -46,6 +46,9 @@ pub struct ServerPlan {
     pub shallow: bool,
     /// Offers `object-info`.
     pub object_info: bool,
+    /// Says which object it does not have.
+    #[serde(default)]
+    pub names_missing: bool,
     /// Sends deltas.
     pub deltas: bool,
     /// Bytes of pack in one packet.

@@ -10,6 +10,12 @@ use crate::rng::Rng;
 const CROWD: usize = 16;
 /// What each of them reads before it goes on with what was drawn for it.
 const READS: usize = 6;
+/// Longer than anything may lie unread.
+const IDLE_MS: u64 = 31_000;
+/// How many files are read one after the other in a scan.
+const SCAN: u32 = 10;
+/// From one path to the next in a commit of some 150 entries.
+const NEXT: u32 = u32::MAX / 150;
 
 impl Plan {
     /// Puts some of the situations into the plan, in most runs none.
@@ -29,6 +35,38 @@ impl Plan {
         if rng.chance(100) {
             self.turned_away(rng);
         }
+    }
+
+    /// One program reads a few files that stand next to each other, does nothing for so long that what
+    /// came ahead is given up, and reads elsewhere; the mount's other programs begin only then.
+    pub(super) fn draw_idleness(&mut self, rng: &mut Rng) {
+        if !rng.chance(300) {
+            return;
+        }
+        let chosen = rng.below(self.mounts.len() as u64) as usize;
+        let workers = &mut self.mounts[chosen].workers;
+        for first in workers
+            .iter_mut()
+            .skip(1)
+            .filter_map(|worker| worker.first_mut())
+        {
+            first.pause_ms = 2 * IDLE_MS;
+        }
+        let Some(worker) = workers.first_mut() else {
+            return;
+        };
+        let mut scan = |pause_ms| {
+            let path = rng.next() as u32;
+            (0..SCAN).map(move |n| Step {
+                act: Act::Read,
+                path: path.wrapping_add(n * NEXT),
+                arg: 3,
+                pause_ms: if n == 0 { pause_ms } else { 0 },
+                cancel: None,
+            })
+        };
+        let steps: Vec<Step> = scan(0).chain(scan(IDLE_MS)).chain(scan(0)).collect();
+        worker.splice(..0, steps);
     }
 
     /// Many programs read different files of a cold mount at once, so that wants queue and leave in

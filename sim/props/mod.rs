@@ -14,6 +14,7 @@ pub mod stable_dirs;
 pub mod stable_numbers;
 pub mod stranded;
 pub mod truth;
+pub mod unread;
 pub mod warm;
 pub mod whole_objects;
 

@@ -33,6 +33,8 @@ pub struct OneFlight {
     ever: Arc<Mutex<BTreeSet<Oid>>>,
     /// Objects that are too large to be prefetched.
     large: BTreeSet<Oid>,
+    /// Those of them that broke a prefetch off: from then on only those who want them ask.
+    broke: BTreeSet<Oid>,
 }
 
 impl OneFlight {
@@ -44,6 +46,7 @@ impl OneFlight {
             open: BTreeMap::new(),
             ever,
             large,
+            broke: BTreeSet::new(),
         }
     }
 
@@ -71,16 +74,24 @@ impl OneFlight {
         self.ever.lock().expect("a set that is only added to")
     }
 
-    /// It is over; `dropped` if the mount itself broke it off.
-    pub fn end(&mut self, exchange: u64, dropped: bool) {
+    /// It is over; `dropped` if the mount itself broke it off, `ahead` if nobody had asked for what it
+    /// was for. True if it was broken off for a large object. For its size one may be asked for more
+    /// than once, and not only there.
+    pub fn end(&mut self, exchange: u64, dropped: bool, ahead: bool) -> bool {
         let wants = self.open.remove(&exchange).unwrap_or_default();
         if dropped && let Some(first) = wants.iter().position(|oid| self.large.contains(oid)) {
             // The server sends in the order asked: what stands before the first large one came.
+            let again = match !ahead || self.broke.insert(wants[first]) {
+                true => first,
+                false => first + 1,
+            };
             let mut ever = self.ever();
-            wants[first..].iter().for_each(|oid| {
+            wants[again..].iter().for_each(|oid| {
                 ever.remove(oid);
             });
+            return true;
         }
+        false
     }
 }
 
@@ -105,7 +116,7 @@ mod tests {
             assert_eq!(flights.begin(1, vec![oid("a"), oid("b")]), Ok(()));
             assert_eq!(flights.begin(2, vec![oid("c")]), Ok(()));
             assert_eq!(flights.begin(3, vec![oid("b")]).is_ok(), at_once);
-            (1..=3).for_each(|exchange| flights.end(exchange, exchange == 1));
+            (1..=3).for_each(|exchange| assert!(!flights.end(exchange, exchange == 1, false)));
             assert_eq!(flights.begin(4, vec![oid("a")]).is_ok(), later);
             let mut remounted = OneFlight::new(rule, ever, BTreeSet::new());
             assert_eq!(remounted.begin(1, vec![oid("c")]).is_ok(), later);
@@ -116,11 +127,22 @@ mod tests {
         let [a, large, b] = ["a", "large", "b"].map(oid);
         let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
         assert_eq!(flights.begin(1, vec![a, large, b]), Ok(()));
-        flights.end(1, true);
+        assert!(flights.end(1, true, true));
         assert!(flights.begin(2, vec![a]).is_err());
         assert_eq!(flights.begin(3, vec![b, large]), Ok(()));
-        flights.end(3, false);
+        assert!(!flights.end(3, false, false));
         assert!(flights.begin(4, vec![b]).is_err());
         assert!(flights.begin(5, vec![large]).is_err());
+    }
+
+    #[test]
+    fn a_large_object_that_breaks_off_one_prefetch_after_the_other_is_seen() {
+        let [large, b] = ["large", "b"].map(oid);
+        let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
+        for exchange in 1..=2 {
+            assert_eq!(flights.begin(exchange, vec![large, b]), Ok(()));
+            assert!(flights.end(exchange, true, true));
+        }
+        assert!(flights.begin(3, vec![large, b]).is_err());
     }
 }

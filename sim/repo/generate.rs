@@ -40,7 +40,7 @@ enum Node {
 }
 
 /// Names that have broken something somewhere.
-const ODD_NAMES: [&[u8]; 16] = [
+const ODD_NAMES: [&[u8]; 18] = [
     b"with space",
     b"-dash",
     b"new\nline",
@@ -57,6 +57,9 @@ const ODD_NAMES: [&[u8]; 16] = [
     b"*",
     b"con",
     b"~",
+    // What every tool opens comes with the mount.
+    b".gitignore",
+    b"Makefile",
 ];
 
 struct Maker {

@@ -1,12 +1,13 @@
 //! The timeline of a run as one page that needs nothing else: hosts from top to bottom, simulated time from
-//! left to right; hover for the words, scroll to move, ctrl and scroll to zoom.
+//! left to right. Bars with room for them have their words in them, the others under the pointer; a
+//! search fades what does not have the words looked for. It opens at the failure.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use crate::trace::{Class, Happening};
 
 /// Lines of overlapping bars that a host gets at the most.
-const LANES: usize = 12;
+const LANES: usize = 40;
 
 /// The page. `wrong` is when the property was seen not to hold.
 pub fn timeline(
@@ -39,7 +40,7 @@ pub fn timeline(
         // Writing to a string can't fail.
         let _ = write!(
             rows,
-            "<text class=host x=4 y={}>{}</text>{drawn}",
+            "{drawn}<text class=host x=4 y={}>{}</text>",
             top + 10,
             escape(host)
         );
@@ -87,19 +88,24 @@ body { font: 13px sans-serif; margin: 12px; background: #fff; color: #222 }
 pre { background: #f4f4f4; padding: 8px; white-space: pre-wrap; overflow-wrap: anywhere }
 #box { overflow-x: scroll; border: 1px solid #ccc }
 #words { min-height: 3em }
-.host { font-weight: bold; font-size: 11px }
-.bar:hover { opacity: 0.6 }
+.host { font-weight: bold; font-size: 11px; stroke: #fff; stroke-width: 4; paint-order: stroke }
+.label { font-size: 9px; fill: #fff; pointer-events: none }
+.bar:hover { opacity: 0.6 } .faded { opacity: 0.12 }
 .tick { stroke: #e4e4e4 } .time { font-size: 10px; fill: #666 } .wrong { stroke: #c22; stroke-dasharray: 4 3 }
 .op { fill: #5b8def } .msg { fill: #58b368 } .fault { fill: #e0a030 } .life { fill: #8a63c9 } .bad { stroke: #c22; stroke-width: 1.5 }
 .legend span { padding: 1px 8px; margin-right: 8px; color: #fff }
 </style>
 <pre>HEAD</pre>
 <p class=legend><span style="background:#5b8def">operation</span><span style="background:#58b368">message</span><span style="background:#e0a030">fault</span><span style="background:#8a63c9">mount</span> Red edge: failed. Dashed: what must hold did not. Ctrl and wheel zoom; the words of what is pointed at stand below.</p>
-<div id=box><svg id=svg height=HEIGHT><g id=axis></g>ROWS</svg></div>
+<p><button id=whole>whole run</button> <button id=near>before the failure</button> <input id=find size=40 placeholder="find a path, an id, a word"> <span id=found></span></p>
+<div id=box><svg id=svg height=HEIGHT><g id=axis></g>ROWS<g id=labels></g></svg></div>
 <pre id=words></pre>
 <script>
 const svg = document.getElementById('svg'), box = document.getElementById('box');
 const axis = document.getElementById('axis'), words = document.getElementById('words');
+const labels = document.getElementById('labels'), find = document.getElementById('find');
+const found = document.getElementById('found');
+const bars = [...svg.querySelectorAll('.bar')], hosts = [...svg.querySelectorAll('.host')];
 const wrong = WRONG;
 let scale = Math.max(0.0005, (box.clientWidth - 150) / WIDTH);
 function line(ms, name, label) {
@@ -109,9 +115,20 @@ function line(ms, name, label) {
 }
 function lay() {
   svg.setAttribute('width', 150 + WIDTH * scale);
-  for (const bar of svg.querySelectorAll('.bar')) {
-    bar.setAttribute('x', 100 + bar.dataset.x * scale);
-    bar.setAttribute('width', Math.max(2, bar.dataset.w * scale));
+  labels.replaceChildren();
+  for (const bar of bars) {
+    const x = 100 + bar.dataset.x * scale, width = Math.max(2, bar.dataset.w * scale);
+    bar.setAttribute('x', x);
+    bar.setAttribute('width', width);
+    // A letter is some 5 pixels wide.
+    const room = Math.floor((width - 4) / 5);
+    if (room < 6 || bar.classList.contains('faded')) continue;
+    const label = document.createElementNS(svg.namespaceURI, 'text');
+    label.setAttribute('class', 'label');
+    label.setAttribute('x', x + 2);
+    label.setAttribute('y', +bar.getAttribute('y') + 9);
+    label.textContent = bar.textContent.slice(bar.textContent.indexOf('\n') + 1).slice(0, room);
+    labels.append(label);
   }
   // Steps of 1, 2 or 5, at least 90 pixels apart, and not so many that drawing takes long.
   let step = 10 ** Math.floor(Math.log10(90 / scale));
@@ -122,6 +139,29 @@ function lay() {
   if (wrong !== null) lines += line(wrong, 'wrong');
   axis.innerHTML = lines;
 }
+// From so many milliseconds to so many in the whole width.
+function show(from, to) {
+  scale = Math.max(0.0005, (box.clientWidth - 150) / Math.max(1, to - from));
+  lay();
+  box.scrollLeft = from * scale;
+}
+const whole = () => show(0, WIDTH);
+const near = () => wrong === null ? whole() : show(Math.max(0, wrong - 400), Math.min(WIDTH, wrong + 50));
+document.getElementById('whole').addEventListener('click', whole);
+document.getElementById('near').addEventListener('click', near);
+find.addEventListener('input', () => {
+  let count = 0;
+  for (const bar of bars) {
+    const has = bar.textContent.includes(find.value);
+    bar.classList.toggle('faded', !has);
+    count += has;
+  }
+  found.textContent = find.value === '' ? '' : count + ' of ' + bars.length;
+  lay();
+});
+box.addEventListener('scroll', () => {
+  for (const host of hosts) host.setAttribute('x', box.scrollLeft + 4);
+});
 svg.addEventListener('mouseover', event => {
   if (event.target.matches('.bar')) words.textContent = event.target.textContent;
 });
@@ -134,7 +174,7 @@ box.addEventListener('wheel', event => {
   lay();
   box.scrollLeft = at * scale + 100 - from;
 }, { passive: false });
-lay();
+near();
 </script>
 </html>
 "#;

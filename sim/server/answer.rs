@@ -40,6 +40,10 @@ impl State {
                 return answered;
             }
         }
+        // Git's protocol has nothing by which a size that was told alone could be checked.
+        let unchecked = command
+            .as_ref()
+            .is_some_and(|command| command.name == "object-info");
         let path = target.trim_start_matches(MOVED);
         let mut path = path.trim_start_matches('/').splitn(2, '/');
         let repo = path
@@ -83,7 +87,7 @@ impl State {
         };
         let cut = self.rng.below(out.len() as u64 + 1) as usize;
         let pieces = match fault.filter(|_| !tricked) {
-            Some((Answer::Flip, _)) if cut < out.len() => {
+            Some((Answer::Flip, _)) if cut < out.len() && !unchecked => {
                 out[cut] ^= 1 << self.rng.below(8);
                 self.pieces(out)
             }
@@ -272,7 +276,11 @@ impl State {
                     let wants = wants.into_iter().collect();
                     self.refused.insert(mount.to_owned(), wants);
                 }
-                return (text, error(&format!("upload-pack: not our ref {oid}")));
+                let name = match self.plan.names_missing {
+                    true => format!(" {oid}"),
+                    false => String::new(),
+                };
+                return (text, error(&format!("upload-pack: not our ref{name}")));
             }
             Err(oid) => {
                 let mut out = Vec::new();

@@ -258,6 +258,28 @@ pub mod tests {
         })
     }
 
+    #[test]
+    fn sizes_have_up_to_64_bits() {
+        let header = |last: &[u8]| {
+            let base = [&[0xff; 8][..], last].concat();
+            sizes(&[&base[..], &[7]].concat())
+        };
+        let low = u64::MAX >> 8;
+        for (last, high) in [(&[0x7f][..], 0x7f << 56), (&[0x80, 1], 1 << 63)] {
+            let expected = DeltaHeader {
+                base: low | high,
+                result: 7,
+                len: 9 + last.len(),
+            };
+            assert_eq!(header(last), Ok(expected), "{last:?}");
+        }
+        assert!(header(&[0x80, 0]).is_ok(), "longer than it has to be");
+        for last in [&[0x80, 2][..], &[0x80, 0x81, 0]] {
+            let error = header(last).expect_err("65 bits and more");
+            assert!(error.to_string().contains("64 bits"), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_delta_gives_what_its_instructions_mean((base, ops) in base_and_ops()) {

@@ -14,7 +14,7 @@ pub const MAX_LEN: usize = 4096;
 /// True if git-check-ref-format accepts `name`, with or without a slash in it (`main` is valid, as
 /// with `--allow-onelevel`), and it is no longer than [`MAX_LEN`].
 pub fn is_valid(name: &str) -> bool {
-    let forbidden = |byte: u8| byte < b' ' || b" \x7f~^:?*[\\".contains(&byte);
+    let forbidden = |byte: u8| byte <= b' ' || b"\x7f~^:?*[\\".contains(&byte);
     name.len() <= MAX_LEN
         && !name.bytes().any(forbidden)
         && name != "@"

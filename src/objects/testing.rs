@@ -47,6 +47,7 @@ pub(super) struct FakeOrigin {
     /// A permit is taken by each request before it answers.
     pub gate: Semaphore,
     filters: bool,
+    names_missing: bool,
 }
 
 #[derive(Default)]
@@ -62,6 +63,17 @@ impl FakeOrigin {
             state: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             filters: true,
+            names_missing: false,
+        })
+    }
+
+    /// One that says which object it does not have.
+    pub fn naming_what_is_missing() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            filters: true,
+            names_missing: true,
         })
     }
 
@@ -71,6 +83,7 @@ impl FakeOrigin {
             state: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             filters: false,
+            names_missing: false,
         })
     }
 
@@ -129,7 +142,7 @@ impl FakeOrigin {
             let Some((kind, data)) = state.objects.get(&oid) else {
                 return Err(OriginError::MissingObject {
                     source_name: "fake".into(),
-                    oid: None,
+                    oid: self.names_missing.then_some(oid),
                 });
             };
             out.push(oid);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Content, ObjectError, ObjectStore,
-    testing::{FakeOrigin, Fault, id, runtime, store, tier},
+    testing::{FakeOrigin, Fault, id, pack, runtime, store, tier},
 };
 use crate::{
     git::oid::{HashKind, ObjectKind, Oid},
@@ -88,9 +88,17 @@ async fn what_is_wanted_while_requests_are_out_goes_with_the_next() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unknown_object_fails_alone_and_is_not_remembered_as_missing() {
-    let origin = FakeOrigin::new();
+    one_of_a_batch_is_unknown(FakeOrigin::new()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_the_origin_names_as_unknown_fails_alone() {
+    one_of_a_batch_is_unknown(FakeOrigin::naming_what_is_missing()).await;
+}
+
+async fn one_of_a_batch_is_unknown(origin: Arc<FakeOrigin>) {
     let known: Vec<Oid> = (0..20)
         .map(|n| origin.put(ObjectKind::Blob, text(n)))
         .collect();
@@ -113,7 +121,8 @@ async fn an_unknown_object_fails_alone_and_is_not_remembered_as_missing() {
     }
     origin.gate.add_permits(1000);
     for reader in readers {
-        let (oid, result) = reader.await.expect("no panic");
+        let ended = tokio::time::timeout(Duration::from_secs(3600), reader).await;
+        let (oid, result) = ended.expect("it ends").expect("no panic");
         assert_eq!(result.is_err(), oid == unknown, "{oid}: {result:?}");
     }
     origin.put(ObjectKind::Blob, "comes later");
@@ -159,6 +168,53 @@ async fn a_torn_or_damaged_pack_is_fetched_again_for_what_is_missing() {
         assert_eq!(data, "a blob that takes a few bytes in a pack");
         assert_eq!(origin.requests().len(), 2, "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_a_torn_pack_is_not_asked_for_again() {
+    let origin = FakeOrigin::new();
+    let oids: Vec<Oid> = (0..24)
+        .map(|n| origin.put(ObjectKind::Blob, text(n)))
+        .collect();
+    origin
+        .gate
+        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
+    let store = store(&origin, None);
+    let readers: Vec<_> = oids
+        .iter()
+        .map(|oid| {
+            let (store, oid) = (store.clone(), *oid);
+            tokio::spawn(async move { blob(&store, &oid).await })
+        })
+        .collect();
+    while store.wanted() < oids.len() || origin.requests().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    // The four that are out have theirs; the next one is for the twenty that queue.
+    let queued: Vec<_> = oids.iter().filter(|oid| origin.asked(oid) == 0).collect();
+    let all: Vec<_> = queued
+        .iter()
+        .map(|oid| {
+            oids.iter()
+                .position(|other| other == *oid)
+                .expect("one of them")
+        })
+        .map(|number| (ObjectKind::Blob, Bytes::from(text(number))))
+        .collect();
+    origin.fail_next(Fault::Cut(pack(&all).len() / 2));
+    origin.gate.add_permits(1000);
+    for reader in readers {
+        reader.await.expect("no panic").expect("it is there");
+    }
+    let asked = |times| {
+        queued
+            .iter()
+            .filter(|oid| origin.asked(oid) == times)
+            .count()
+    };
+    assert_eq!(origin.requests().len(), 6);
+    assert_eq!(asked(1) + asked(2), 20);
+    assert!(asked(1) > 5 && asked(2) > 5, "{} {}", asked(1), asked(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ const fn choose(real: u64, simulated: u64) -> u64 {
 }
 
 /// Bytes that may lie unread before anything was read.
-const BASE: u64 = choose(8 << 20, 32 << 10);
+const BASE: u64 = choose(8 << 20, 4 << 10);
 /// The least that waste brings the base down to.
 const LEAST_BASE: u64 = BASE / 8;
 /// Objects in one request: a server's delta search delays the first of a larger one, and with fewer

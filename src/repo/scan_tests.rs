@@ -250,10 +250,10 @@ fn what_lies_unread_for_long_is_written_off_and_makes_the_next_scan_timid() {
     let step = scan.next_step(NOW).expect("evidence");
     scan.take_step(step, &listing);
     let batch = scan.next_batch(NOW);
-    scan.ended(&batch, all_came(&batch, BASE), NOW);
+    scan.ended(&batch, all_came(&batch, BASE / 8), NOW);
     assert!(scan.next_batch(NOW + PATIENCE / 2).is_empty());
     let later = NOW + PATIENCE;
-    assert!(!scan.next_batch(later).is_empty() || scan.base < BASE);
+    assert_eq!(scan.next_batch(later).len(), 4, "half of the base");
     assert_eq!(scan.base, BASE / 2);
     assert!(!scan.used(&batch[0], 1), "no longer counted");
 }

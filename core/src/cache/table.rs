@@ -25,7 +25,7 @@ pub(crate) fn hash_of<K: Hash + ?Sized>(key: &K) -> u64 {
     FxBuildHasher.hash_one(key)
 }
 
-/// Gives memory back once a table is three quarters empty, so that a table that was huge once
+/// Gives memory back once a table is more than three quarters empty, so that a table that was huge once
 /// is not for ever.
 pub(crate) fn shrink<T>(table: &mut HashTable<T>, hasher: impl Fn(&T) -> u64) {
     if table.capacity() > 64 && table.len() < table.capacity() / 4 {
@@ -169,6 +169,21 @@ mod tests {
 
     use super::*;
     use crate::testing::cases;
+
+    #[test]
+    fn a_table_a_quarter_full_is_left_alone() {
+        let hasher = |key: &u64| hash_of(key);
+        let mut table = HashTable::with_capacity(200);
+        let capacity = table.capacity();
+        for key in 0..capacity as u64 / 4 {
+            table.insert_unique(hash_of(&key), key, hasher);
+        }
+        shrink(&mut table, hasher);
+        assert_eq!(table.capacity(), capacity);
+        table.retain(|key| *key > 0);
+        shrink(&mut table, hasher);
+        assert!(table.capacity() < capacity);
+    }
 
     #[test]
     fn a_table_that_was_huge_gives_its_memory_back() {

@@ -253,6 +253,7 @@ mod tests {
             let index = Index::parse(Bytes::from(data.clone()), hash).expect("a good index");
             index.verify().expect("a good index");
             assert_eq!((index.len(), index.pack_checksum()), (7, oid(hash, 9, 9)));
+            assert!(!index.is_empty());
             let mut entries = sample(hash);
             for entry in &entries {
                 assert_eq!(index.find(&entry.oid), Some(entry.offset));
@@ -338,6 +339,19 @@ mod tests {
                     "{bit}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_the_number_of_objects_is_refused() {
+        let hash = HashKind::Sha1;
+        let mut entries = sample(hash);
+        entries.truncate(1);
+        let data = write_index(&mut entries, &oid(hash, 9, 9), hash);
+        // Half a 64-bit offset, and more of them than there are objects.
+        for (more, fits) in [(0, true), (4, false), (8, true), (16, false)] {
+            let longer = Bytes::from([&data[..], &vec![0; more]].concat());
+            assert_eq!(Index::parse(longer, hash).is_ok(), fits, "{more}");
         }
     }
 

@@ -14,9 +14,9 @@ use crate::git::{
 };
 
 /// How much is read for an entry's header; most entries are whole within it.
-const FIRST_READ: usize = 4 * 1024;
+const FIRST_READ: usize = 4_096;
 /// The most that is read at once after that.
-const NEXT_READ: usize = 64 * 1024;
+const NEXT_READ: usize = 65_536;
 /// Longer delta chains than this are taken for circles. Git makes none of over 4,095.
 const MAX_CHAIN: usize = 1 << 16;
 
@@ -141,13 +141,15 @@ impl Input {
     /// The bytes from `offset` on: what is at hand, or else up to `want` newly read ones; never
     /// none.
     fn at(&mut self, pack: &dyn ReadAt, offset: u64, want: usize) -> Result<&[u8], PackError> {
-        if offset < self.start || offset >= self.start + self.len as u64 {
-            self.read(pack, offset, want, 1)?;
-            if self.len == 0 {
-                return Err(PackError::Truncated { offset });
-            }
+        let skip = offset.checked_sub(self.start);
+        if let Some(skip) = skip.filter(|skip| *skip < self.len as u64) {
+            return Ok(&self.buf[skip as usize..self.len]);
         }
-        Ok(&self.buf[(offset - self.start) as usize..self.len])
+        self.read(pack, offset, want, 1)?;
+        match self.len {
+            0 => Err(PackError::Truncated { offset }),
+            len => Ok(&self.buf[..len]),
+        }
     }
 
     /// Reads up to `want` bytes from `offset` on, and at least `least` unless the pack ends before.
@@ -158,9 +160,7 @@ impl Input {
         want: usize,
         least: usize,
     ) -> Result<(), PackError> {
-        if self.buf.len() < want {
-            self.buf.resize(want, 0);
-        }
+        self.buf.resize(want.max(self.buf.len()), 0);
         self.start = offset;
         self.len = 0;
         while self.len < least {

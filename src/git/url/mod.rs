@@ -71,11 +71,9 @@ pub fn parse_source(arg: &OsStr) -> Result<Source, SourceError> {
             other => Err(unsupported_scheme(other, &text, rest)),
         };
     }
-    let colon = text.find(':');
-    match (colon, text.find('/')) {
-        (Some(colon), slash) if slash.is_none_or(|slash| colon < slash) => {
-            Err(unsupported_host_path(&text, colon))
-        }
+    // A colon before any slash ends a host's name.
+    match text.find([':', '/']) {
+        Some(at) if text[at..].starts_with(':') => Err(unsupported_host_path(&text, at)),
         _ => Ok(Source::Path(PathBuf::from(arg))),
     }
 }

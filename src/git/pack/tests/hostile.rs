@@ -360,6 +360,29 @@ impl ReadAt for Broken {
     }
 }
 
+/// Counts how often it is read.
+struct Counted(Vec<u8>, std::cell::Cell<u32>);
+
+impl ReadAt for Counted {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.1.set(self.1.get() + 1);
+        self.0.read_at(offset, buf)
+    }
+}
+
+#[test]
+fn what_was_read_with_the_header_is_not_read_again() {
+    let mut pack = build::pack_header(1).to_vec();
+    let offset = pack.len() as u64;
+    // More than a header may have.
+    let content: Vec<u8> = (0..200).collect();
+    build::encode_entry(&mut pack, ObjectKind::Blob, &content, 6);
+    let pack = Counted(pack, Default::default());
+    let read = read_object(&pack, offset, HashKind::Sha1, &|_| None, 1000);
+    assert_eq!(read.expect("a good entry").1, content);
+    assert_eq!(pack.1.get(), 1);
+}
+
 #[test]
 fn a_base_in_the_cache_is_not_read_again() {
     let pack = pack_of(&[
