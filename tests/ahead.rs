@@ -88,7 +88,11 @@ fn sizes_that_were_learnt_are_known_after_a_remount() {
         let sizes = || -> Vec<u64> {
             let mount = bonsai.mount(server.url("repo.git"), &[]);
             let paths = (0..3 * 80).map(|n| format!("d{:03}/f{:03}", n / 80, n % 80));
-            let size = |path| fs::symlink_metadata(mount.path(path)).expect("a size").len();
+            let size = |path| {
+                fs::symlink_metadata(mount.path(path))
+                    .expect("a size")
+                    .len()
+            };
             let sizes = paths.map(size).collect();
             mount.unmount();
             sizes

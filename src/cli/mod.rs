@@ -6,6 +6,7 @@
 //! an exit code of the table in `code`; standard output has nothing but what was asked for.
 
 pub mod args;
+mod cache;
 mod code;
 mod explain;
 mod failure;
@@ -52,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::List(args) => show::list(&args, out),
         Command::Status(args) => show::status(&args, out),
         Command::Info(args) => show::info(&args, out),
+        Command::Cache(args) => cache::cache(args, out),
         Command::Daemon => start::daemon(),
     }
 }

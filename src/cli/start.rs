@@ -84,7 +84,8 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
     Ok((plan, source))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+/// `path` from the root on.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         let happened = format!("{} is no path: {error}", printable(path));
         Failure::new(Code::Usage, &happened, "check the command line")
@@ -92,7 +93,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// `$BONSAI_CACHE_DIR`, else `$XDG_CACHE_HOME/bonsai`, else `~/.cache/bonsai`.
-fn default_cache() -> Result<PathBuf, Failure> {
+pub(super) fn default_cache() -> Result<PathBuf, Failure> {
     cache_from(|name| env::var_os(name).map(PathBuf::from)).ok_or_else(|| {
         Failure::new(
             Code::Folder,

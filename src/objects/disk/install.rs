@@ -2,7 +2,10 @@
 
 use std::{io, path::Path};
 
-use super::{DiskTier, Spool};
+use super::{
+    DiskTier, Spool,
+    pieces::{TEMPORARY, lock_changes, loose_folders},
+};
 use crate::{
     git::{
         oid::Oid,
@@ -11,7 +14,7 @@ use crate::{
             index::{IndexEntry, write_index},
         },
     },
-    seams::disk::DiskFile,
+    seams::disk::{DiskFile, Hold},
 };
 
 impl DiskTier {
@@ -70,6 +73,7 @@ impl DiskTier {
         // If the pack is here already it was not good enough, or nobody would have fetched it again:
         // what has rotted is replaced.
         file.sync()?;
+        let _changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
         self.disk.rename(temp, &named("pack"))?;
         self.disk
             .write_whole(&named("promisor"), &self.temp(&folder), b"")?;
@@ -81,7 +85,7 @@ impl DiskTier {
         packs.refresh(&*self.disk, &folder, self.hash)
     }
 
-    fn checksum_of(&self, file: &dyn DiskFile, end: u64) -> io::Result<Oid> {
+    pub(super) fn checksum_of(&self, file: &dyn DiskFile, end: u64) -> io::Result<Oid> {
         let mut hasher = gix_hash::hasher(self.hash);
         let mut buf = vec![0; 1 << 16];
         let mut at = 0;
@@ -105,18 +109,15 @@ impl DiskTier {
         const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
         let now = self.runtime.unix_time();
         let mut folders = vec![self.pack_dir(), self.large_dir()];
-        let objects = self.dir.join("objects");
-        for folder in self.disk.read_dir(&objects).unwrap_or_default() {
-            if folder.is_dir && folder.name.len() == 2 {
-                folders.push(objects.join(folder.name));
-            }
-        }
+        folders
+            .extend(["", "bonsai", "bonsai/refs", "bonsai/complete"].map(|sub| self.dir.join(sub)));
+        folders.extend(loose_folders(&*self.disk, &self.dir));
         for folder in folders {
             for entry in self.disk.read_dir(&folder).unwrap_or_default() {
                 let ours = entry
                     .name
                     .to_str()
-                    .is_some_and(|name| name.starts_with("tmp_bonsai_"));
+                    .is_some_and(|name| name.starts_with(TEMPORARY));
                 if ours && now.saturating_sub(entry.modified) > DAY {
                     // Tried again at the next start.
                     let _ = self.disk.remove_file(&folder.join(&entry.name));

@@ -13,15 +13,18 @@
 //! Packs and their indexes are synced before they are renamed. Loose objects and large files are
 //! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
 
+mod folder;
 mod git_dir;
 mod install;
 mod large;
 mod loose;
 mod packs;
+mod pieces;
 mod sizes;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::{
     io,
@@ -34,9 +37,11 @@ use std::{
 
 use bonsaifs_core::rt::SharedRuntime;
 
-pub use git_dir::Remembered;
+pub use folder::{CacheFolder, CachedRepo, Cleared, Holdings, Room};
+pub use git_dir::{Remembered, TreesWent};
 pub use large::{LargeFile, LargeWriter};
 pub use spool::Spool;
+pub use verify::Checked;
 
 use self::packs::Packs;
 use super::content::Content;
@@ -45,7 +50,7 @@ use crate::{
         oid::{HashKind, ObjectKind, Oid, object_id},
         pack::Limits,
     },
-    seams::disk::{Disk, Folder},
+    seams::disk::{Disk, DiskLock, Folder, Hold},
 };
 
 pub use super::tuning::LARGE;
@@ -59,6 +64,8 @@ pub struct DiskTier {
     packs: Mutex<Packs>,
     sizes: sizes::Sizes,
     names: AtomicU64,
+    /// Says that the repository is in use. None where the file system has no locks.
+    _in_use: Option<DiskLock>,
 }
 
 /// What the tier holds, for `status`.
@@ -86,6 +93,7 @@ impl DiskTier {
         hash: HashKind,
         url: &str,
     ) -> io::Result<Self> {
+        let in_use = say_in_use(&folder)?;
         git_dir::create(&runtime, &folder, hash, url)?;
         let tier = Self {
             disk: folder.disk,
@@ -95,6 +103,7 @@ impl DiskTier {
             packs: Mutex::default(),
             sizes: sizes::Sizes::default(),
             names: AtomicU64::new(0),
+            _in_use: in_use,
         };
         tier.remove_leftovers();
         tier.lock_packs()
@@ -212,6 +221,26 @@ impl DiskTier {
 
     fn large_dir(&self) -> PathBuf {
         self.dir.join("bonsai/large")
+    }
+}
+
+/// Takes the lock that keeps others from removing the repository in `folder`.
+fn say_in_use(folder: &Folder) -> io::Result<Option<DiskLock>> {
+    /// How often the folder may be removed just when it was made.
+    const TRIES: usize = 5;
+    let lock = folder.path.join(folder::IN_USE);
+    let mut tries = 0;
+    loop {
+        folder.disk.create_dir_all(&folder.path.join("bonsai"))?;
+        match folder.disk.lock(&lock, Hold::Shared) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
+            // A network file system may have none. Then nobody gets the lock to remove it, either.
+            Err(error) => {
+                tracing::debug!(%error, "the cache can't be locked");
+                return Ok(None);
+            }
+        }
     }
 }
 

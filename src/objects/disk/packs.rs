@@ -81,6 +81,8 @@ impl Packs {
                 Ok(pack) => {
                     seen.insert(name.to_owned(), Arc::new(pack));
                 }
+                // Another process removed it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     tracing::warn!(pack = name, %error, "a pack of the cache can't be used");
                 }
