@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 20] = [
+pub const ALL: [&str; 22] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -28,6 +28,8 @@ pub const ALL: [&str; 20] = [
     NEW_COMMIT,
     RETRY_AFTER,
     DISK_REFUSED,
+    COLDEST_LEFT,
+    TREES_LEFT,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -70,6 +72,10 @@ pub const NEW_COMMIT: &str = "a remount saw a push";
 pub const RETRY_AFTER: &str = "a Retry-After waited out";
 /// The disk refused a write.
 pub const DISK_REFUSED: &str = "the disk refused, and reading went on";
+/// A cache was over its quota, and something left it.
+pub const COLDEST_LEFT: &str = "the coldest left the cache";
+/// A commit that was complete lost trees to the quota.
+pub const TREES_LEFT: &str = "trees left the cache";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]

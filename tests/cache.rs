@@ -168,3 +168,35 @@ fn gc_makes_room_while_a_mount_runs() {
     }
     bonsai.assert_nothing_left();
 }
+
+#[test]
+fn a_mount_keeps_the_cache_within_its_size() {
+    const SIZE: u64 = 1 << 20;
+    let repo = repo(60);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let url = server.url("repo.git");
+    let dir = bonsai.scratch().join("mnt");
+    let mount = bonsai.mount_at(&url, &dir, &["--cache-size", "1MiB", "--memory", "2"]);
+    let bytes = || {
+        let status = json(&bonsai.ok(["cache", "status", "--json"]));
+        assert_eq!(status["quota"], SIZE);
+        status["bytes"].as_u64().expect("a number")
+    };
+    for round in 0..2 {
+        read_all(&mount, 60);
+        let status = json(&mount.status());
+        assert_eq!(status["disk"]["quota"], SIZE, "{round}");
+    }
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Reversed);
+    mount.unmount();
+    // What came last is in the cache only now, and it was measured after that.
+    let held = bytes();
+    assert!(held <= SIZE && held > SIZE / 4, "{held}");
+    // The size is kept for later mounts.
+    let mount = bonsai.mount_at(&url, &dir, &[]);
+    read_all(&mount, 60);
+    mount.unmount();
+    assert!(bytes() <= SIZE, "{}", bytes());
+    bonsai.assert_nothing_left();
+}

@@ -110,6 +110,22 @@ impl SimDisk {
         self.lock().files()
     }
 
+    /// Bytes of what lies under final names in the object folders below `cache`.
+    pub fn pieces(&self, cache: &Path) -> u64 {
+        let mut bytes = 0;
+        let state = self.lock();
+        state::walk(&state.root, Path::new("/"), &mut |path, file| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = path.parent().unwrap_or(path);
+            let held =
+                folder.ends_with("bonsai/large") || folder.iter().any(|part| part == "objects");
+            if held && path.starts_with(cache) && !name.starts_with("tmp_") {
+                bytes += state.len(file);
+            }
+        });
+        bytes
+    }
+
     /// Bytes in use.
     pub fn used(&self) -> u64 {
         self.lock().used

@@ -76,6 +76,10 @@ pub struct Mount {
     /// Folder for what is fetched
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Bytes that the whole of that folder may take, as 10GiB; kept for later mounts [default: what was
+    /// said last, else 10 GiB or a tenth of the disk, whichever is less]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
     /// MiB of objects to keep in memory; directory listings take up to a quarter of it on top
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]

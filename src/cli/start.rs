@@ -75,6 +75,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         reference: args.reference,
         dir: AnyPath(absolute(&args.dir)?),
         cache_dir: AnyPath(absolute(&cache_dir)?),
+        cache_size: args.cache_size,
         memory: args.memory as usize * (1 << 20),
         prefetch: args.prefetch.into(),
         allow_other: args.allow_other,
@@ -321,6 +322,7 @@ mod tests {
             allow_other: false,
             xattr: false,
             cache_dir: Some("c".into()),
+            cache_size: Some(5),
             memory: 2,
             prefetch: args::Prefetch::None,
             log_file: Some("l".into()),
@@ -333,6 +335,7 @@ mod tests {
         assert_eq!(plan.cache_dir.0, here.join("c"));
         assert_eq!(plan.log, Some(AnyPath(here.join("l"))));
         assert_eq!(plan.memory, 2 << 20);
+        assert_eq!(plan.cache_size, Some(5));
         assert_eq!(plan.prefetch, crate::repo::Prefetch::None);
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     git::oid::HashKind,
-    seams::disk::{Disk, Folder},
+    seams::disk::{Disk, Folder, Hold},
 };
 
 /// Held, shared, by each process that uses a repository of the cache.
@@ -40,6 +40,8 @@ const GOING: &str = ".going-";
 pub struct CacheFolder {
     runtime: SharedRuntime,
     folder: Folder,
+    /// The quota if none was ever kept.
+    default: Option<u64>,
 }
 
 /// One repository in a cache folder.
@@ -95,7 +97,21 @@ pub struct Room {
 impl CacheFolder {
     /// The cache in `folder`, which need not exist.
     pub fn new(runtime: SharedRuntime, folder: Folder) -> Self {
-        Self { runtime, folder }
+        Self {
+            runtime,
+            folder,
+            default: None,
+        }
+    }
+
+    /// The same, with `bytes` as its quota from now on, whoever uses it. If that can't be written
+    /// down, for this process only.
+    pub fn with_quota(mut self, bytes: u64) -> Self {
+        self.default = Some(bytes);
+        if let Err(error) = self.set_quota(bytes) {
+            tracing::warn!(%error, "the size of the cache could not be written down");
+        }
+        self
     }
 
     /// Its repositories, by folder name. One whose making was cut short is none.
@@ -161,7 +177,7 @@ impl CacheFolder {
         let disk = &self.folder.disk;
         let kept = disk.read(&self.folder.path.join(SIZE_FILE)).ok();
         let kept = kept.and_then(|raw| String::from_utf8(raw).ok()?.trim().parse().ok());
-        kept.unwrap_or_else(|| {
+        kept.or(self.default).unwrap_or_else(|| {
             let whole = disk.total_bytes(&self.folder.path);
             whole.map_or(MOST, |whole| MOST.min(whole / 10))
         })
@@ -183,19 +199,28 @@ impl CacheFolder {
     }
 
     /// Removes the coldest packs, loose objects and large files, of whatever repository, until all
-    /// that is left takes `bytes` at the most. Does nothing while another process does the same.
+    /// that is left takes `bytes` at the most. Waits for other processes that do the same.
     ///
     /// # Errors
     /// If the folder can't be read, or a piece can't be removed.
     pub fn make_room(&self, bytes: u64) -> io::Result<Room> {
         let Folder { disk, path } = &self.folder;
-        let Some(_alone) = disk.try_lock(&path.join(MAKES_ROOM))? else {
-            return Ok(Room::default());
-        };
-        self.make_room_alone(bytes)
+        let _alone = disk.lock(&path.join(MAKES_ROOM), Hold::Alone)?;
+        self.shrink(bytes, bytes)
     }
 
-    fn make_room_alone(&self, bytes: u64) -> io::Result<Room> {
+    /// As [`CacheFolder::make_room`] for a sixteenth less than `quota` if there is more than `quota`.
+    /// Nothing is done, and the answer is `None`, while another process is at it.
+    pub(super) fn keep_within(&self, quota: u64) -> io::Result<Option<Room>> {
+        let Folder { disk, path } = &self.folder;
+        match disk.try_lock(&path.join(MAKES_ROOM))? {
+            None => Ok(None),
+            Some(_alone) => self.shrink(quota, quota - quota / 16).map(Some),
+        }
+    }
+
+    /// If there is more than `most`, makes it `target` or less.
+    fn shrink(&self, most: u64, target: u64) -> io::Result<Room> {
         let repos = self.repos()?;
         let disk = &*self.folder.disk;
         let mut room = Room::default();
@@ -205,12 +230,12 @@ impl CacheFolder {
             room.left += pieces.bytes();
             all.extend(pieces.pieces.into_iter().map(|piece| (index, piece)));
         }
-        if room.left <= bytes {
+        if room.left <= most {
             return Ok(room);
         }
         all.sort_by_key(|(_, piece)| piece.used);
         let mut going: Vec<Vec<Piece>> = vec![Vec::new(); repos.len()];
-        let mut excess = room.left - bytes;
+        let mut excess = room.left - target;
         for (index, piece) in all {
             if excess == 0 {
                 break;

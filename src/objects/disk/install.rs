@@ -1,9 +1,10 @@
 //! Taking a received pack into the object directory: sync, index, promisor mark, rename.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use super::{
-    DiskTier, Spool,
+    Content, DiskTier, Spool,
+    packs::Pack,
     pieces::{TEMPORARY, lock_changes, loose_folders},
 };
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
     seams::disk::{DiskFile, Hold},
 };
 
+/// A pack that was just installed. It can be read from also when the quota had it removed already.
+pub struct Installed(Option<Arc<Pack>>);
+
 impl DiskTier {
     /// Installs a whole pack whose objects `entries` names and whose trailer is `checksum`.
     ///
@@ -27,7 +31,7 @@ impl DiskTier {
         spool: Spool,
         entries: &mut [IndexEntry],
         checksum: &Oid,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let (file, temp, _) = spool.into_file()?;
         let installed = self.install(&*file, &temp, entries, checksum);
         if installed.is_err() {
@@ -45,7 +49,7 @@ impl DiskTier {
         entries: &mut [IndexEntry],
         count: u32,
         end: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let (file, temp, _) = spool.into_file()?;
         let installed = (|| {
             file.set_len(end)?;
@@ -67,13 +71,13 @@ impl DiskTier {
         temp: &Path,
         entries: &mut [IndexEntry],
         checksum: &Oid,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let folder = self.pack_dir();
         let named = |ending: &str| folder.join(format!("pack-{checksum}.{ending}"));
         // If the pack is here already it was not good enough, or nobody would have fetched it again:
         // what has rotted is replaced.
         file.sync()?;
-        let _changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
+        let changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
         self.disk.rename(temp, &named("pack"))?;
         self.disk
             .write_whole(&named("promisor"), &self.temp(&folder), b"")?;
@@ -82,7 +86,24 @@ impl DiskTier {
             .write_whole(&named("idx"), &self.temp(&folder), &index)?;
         let mut packs = self.lock_packs();
         packs.forget(&format!("pack-{checksum}"));
-        packs.refresh(&*self.disk, &folder, self.hash)
+        packs.refresh(&*self.disk, &folder, self.hash)?;
+        let installed = Installed(packs.get(&format!("pack-{checksum}")));
+        drop(packs);
+        drop(changes);
+        // Counted anew, as only now it can leave.
+        self.written
+            .add(file.len().unwrap_or(0) + index.len() as u64);
+        self.make_room();
+        Ok(installed)
+    }
+
+    /// An object of a pack that was just installed, which may have left the cache again.
+    pub fn find_in(&self, installed: &Installed, oid: &Oid) -> Option<Content> {
+        let of_pack = installed
+            .0
+            .as_ref()
+            .and_then(|pack| self.read_packed(pack, oid));
+        of_pack.or_else(|| self.find(oid))
     }
 
     pub(super) fn checksum_of(&self, file: &dyn DiskFile, end: u64) -> io::Result<Oid> {

@@ -20,6 +20,7 @@ mod large;
 mod loose;
 mod packs;
 mod pieces;
+mod room;
 mod sizes;
 mod spool;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use bonsaifs_core::rt::SharedRuntime;
 
 pub use folder::{CacheFolder, CachedRepo, Cleared, Holdings, Room};
 pub use git_dir::{Remembered, TreesWent};
+pub use install::Installed;
 pub use large::{LargeFile, LargeWriter};
 pub use spool::Spool;
 pub use verify::Checked;
@@ -64,6 +66,9 @@ pub struct DiskTier {
     packs: Mutex<Packs>,
     sizes: sizes::Sizes,
     names: AtomicU64,
+    written: room::Written,
+    uses: room::Uses,
+    quota: Option<room::Quota>,
     /// Says that the repository is in use. None where the file system has no locks.
     _in_use: Option<DiskLock>,
 }
@@ -77,6 +82,8 @@ pub struct DiskStatus {
     pub packs: u64,
     /// Objects in packs, and loose ones; one that is both counts twice.
     pub objects: u64,
+    /// The bytes that all repositories of the cache folder may take together, if there is a bound.
+    pub quota: Option<u64>,
 }
 
 impl DiskTier {
@@ -103,6 +110,9 @@ impl DiskTier {
             packs: Mutex::default(),
             sizes: sizes::Sizes::default(),
             names: AtomicU64::new(0),
+            written: room::Written::default(),
+            uses: room::Uses::default(),
+            quota: None,
             _in_use: in_use,
         };
         tier.remove_leftovers();
@@ -148,7 +158,10 @@ impl DiskTier {
 
     /// What is here. Reads every object folder, so it takes some milliseconds.
     pub fn status(&self) -> DiskStatus {
-        let mut status = DiskStatus::default();
+        let mut status = DiskStatus {
+            quota: self.quota(),
+            ..DiskStatus::default()
+        };
         {
             let packs = self.lock_packs();
             status.packs = packs.len() as u64;
@@ -168,20 +181,21 @@ impl DiskTier {
     }
 
     fn find_packed(&self, oid: &Oid) -> Option<Content> {
-        let content = self.packed(oid, |pack| {
-            let (kind, size) = pack.header(oid, self.hash)?;
-            if Self::is_large(kind, size) {
-                let made = || self.large_from_pack(pack, oid, size);
-                return self.open_large(oid).or_else(made).map(Content::large);
-            }
-            let (kind, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
-            (object_id(self.hash, kind, &data) == Some(*oid))
-                .then_some(Content::Whole { kind, data })
-        });
+        let content = self.packed(oid, |pack| self.read_packed(pack, oid));
         if content.is_none() && self.lock_packs().contains(oid) {
             tracing::warn!(object = %oid, "a damaged object in the cache's packs is fetched again");
         }
         content
+    }
+
+    fn read_packed(&self, pack: &packs::Pack, oid: &Oid) -> Option<Content> {
+        let (kind, size) = pack.header(oid, self.hash)?;
+        if Self::is_large(kind, size) {
+            let made = || self.large_from_pack(pack, oid, size);
+            return self.open_large(oid).or_else(made).map(Content::large);
+        }
+        let (kind, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
+        (object_id(self.hash, kind, &data) == Some(*oid)).then_some(Content::Whole { kind, data })
     }
 
     fn is_large(kind: ObjectKind, size: u64) -> bool {
@@ -196,7 +210,11 @@ impl DiskTier {
             self.refresh();
             candidates = self.lock_packs().with(oid);
         }
-        candidates.iter().find_map(|pack| read(pack))
+        candidates.iter().find_map(|pack| {
+            let found = read(pack)?;
+            pack.note_use();
+            Some(found)
+        })
     }
 
     /// A file name in `folder` that nobody else uses. The prefix is the one git gives to its own

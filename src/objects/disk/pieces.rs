@@ -256,6 +256,7 @@ pub(super) fn remove(
         let temp = dir.join(format!("bonsai/{TEMPORARY}{:016x}", random()));
         let content = format!("{:016x}\n", random());
         disk.write_whole(&dir.join(TREES_WENT), &temp, content.as_bytes())?;
+        tracing::info!(repo = %dir.display(), "trees leave the cache: no commit is complete any more");
         drop_marks(disk, dir)?;
     }
     let mut freed = 0;

@@ -34,7 +34,7 @@ fn whole(content: Option<Content>) -> Option<Bytes> {
 }
 
 /// Installs a pack of `objects` as if it had come over the network.
-pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) {
+pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) -> super::Installed {
     let raw = pack(objects);
     let mut spool = Spool::new(Some(tier.clone()));
     spool.append(&raw).expect("the disk works");
@@ -56,7 +56,7 @@ pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) {
     decoder.push(&raw, &spool, &mut found).expect("a good pack");
     let summary = decoder.finish(&spool, &mut found).expect("a whole pack");
     tier.install_pack(spool, &mut entries, &summary.checksum)
-        .expect("the disk works");
+        .expect("the disk works")
 }
 
 pub(super) fn git(dir: &Path, args: &[&str]) -> (bool, String) {
