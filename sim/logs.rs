@@ -24,7 +24,7 @@ pub fn install(counts: &Counts) {
     COUNTS.set(Some(counts.clone()));
 }
 
-/// Reads warnings of the product's own modules.
+/// Reads warnings and news of the product's own modules.
 struct Marker;
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Visit for Message {
 impl Subscriber for Marker {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event()
-            && *metadata.level() <= Level::WARN
+            && *metadata.level() <= Level::INFO
             && metadata.target().starts_with("bonsaifs")
     }
 
@@ -61,6 +61,12 @@ impl Subscriber for Marker {
             let Some(counts) = counts else { return };
             if message.0.contains("damaged") {
                 counts.add(marks::CORRUPT_CACHE);
+            }
+            if message.0.contains("coldest of the cache left") {
+                counts.add(marks::COLDEST_LEFT);
+            }
+            if message.0.contains("no commit is complete any more") {
+                counts.add(marks::TREES_LEFT);
             }
             if message.0.contains("takes no more") {
                 counts.add(marks::DISK_REFUSED);

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 30] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -36,6 +36,8 @@ pub const ALL: [&str; 28] = [
     AHEAD_FULL,
     WIDENED,
     GIVEN_UP,
+    COLDEST_LEFT,
+    TREES_LEFT,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -78,6 +80,10 @@ pub const NEW_COMMIT: &str = "a remount saw a push";
 pub const RETRY_AFTER: &str = "a Retry-After waited out";
 /// The disk refused a write.
 pub const DISK_REFUSED: &str = "the disk refused, and reading went on";
+/// A cache was over its quota, and something left it.
+pub const COLDEST_LEFT: &str = "the coldest left the cache";
+/// A commit that was complete lost trees to the quota.
+pub const TREES_LEFT: &str = "trees left the cache";
 
 /// Readers of different objects, whose requests had to wait, were served by one.
 pub const QUEUED: &str = "wants queued and left together";

@@ -146,7 +146,35 @@ fn at_rest(mounted: &Mounted, arg: u32) {
         let memory = mounted.fs.provider().status().memory;
         let objects = budgets::within("bytes of objects", memory.bytes, plan.memory as u64);
         world.verdicts.judge(budgets::NAME, objects);
+        world
+            .verdicts
+            .judge(budgets::NAME, cache(world, mounted.index));
     }
+}
+
+/// Whether a cache is within its quota, where nothing hinders those who see to that. Each process may
+/// have written 1/64 of it since the cache was last measured.
+fn cache(world: &Shared, index: usize) -> Check {
+    let plan = &world.plan;
+    let hindered = plan.events.iter().any(|event| {
+        matches!(
+            event.fault,
+            Fault::Kill { .. }
+                | Fault::PowerOff { .. }
+                | Fault::DiskFull { .. }
+                | Fault::DiskErrors { .. }
+        )
+    });
+    let machine = plan.mounts[index].machine;
+    if hindered || plan.disks[machine] < 1 << 20 {
+        return Ok(());
+    }
+    let held = world.machines[machine]
+        .disk
+        .pieces(&cache_dir(world, index));
+    let processes = plan.mounts.len() as u64;
+    let most = plan.cache_size + processes * (plan.cache_size / 64);
+    budgets::within("bytes of the cache", held, most)
 }
 
 /// Once faults have ended, everything can be had: looks at a part of it, each place until it comes.

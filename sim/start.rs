@@ -89,6 +89,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
         source: parse_source(url.as_ref()).expect("a plain URL"),
         want: plan.want.clone().map_or(RefWant::Head, RefWant::Named),
         cache_dir: cache_dir(world, index),
+        cache_size: Some(world.plan.cache_size),
         memory_budget: plan.memory,
         prefetch: Prefetch::Auto,
         progress: Arc::new(|_| {}),
@@ -256,7 +257,9 @@ fn honest(world: &Shared) -> bool {
 /// How strict one can be about requests.
 fn rule(world: &Shared, index: usize) -> Rule {
     let plan = &world.plan.mounts[index];
-    let roomy = plan.memory >= 1 << 20 && world.plan.disks[plan.machine] >= 1 << 20;
+    let roomy = plan.memory >= 1 << 20
+        && world.plan.disks[plan.machine] >= 1 << 20
+        && world.plan.cache_size >= 1 << 20;
     // What a server can do is assumed at first, and asked for when that went wrong.
     let as_assumed = world.plan.server.filter && world.plan.server.shallow;
     match roomy {

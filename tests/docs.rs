@@ -86,7 +86,10 @@ fn help(command: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-const COMMANDS: [&str; 6] = ["mount", "unmount", "list", "status", "info", "prefetch"];
+const COMMANDS: [&str; 7] = [
+    "mount", "unmount", "list", "status", "info", "prefetch", "cache",
+];
+const CACHE_COMMANDS: [&str; 4] = ["status", "verify", "gc", "clear"];
 
 /// The part of a line of code that calls `bonsai`, by whatever path, up to the next command.
 fn calls(line: &str) -> Vec<&str> {
@@ -105,13 +108,27 @@ fn unknown_flags(text: &str) -> Vec<String> {
     let anywhere: BTreeSet<String> = COMMANDS
         .iter()
         .flat_map(|command| of_command(command))
+        .chain(
+            CACHE_COMMANDS
+                .iter()
+                .flat_map(|sub| flags(&help(&["cache", sub]))),
+        )
         .chain(flags(&help(&[])))
         .collect();
     let mut complaints = Vec::new();
     for code in code(text) {
         let (Code::Span(line) | Code::Line(line)) = &code;
         for call in calls(line) {
-            let known = match call.split_whitespace().nth(1) {
+            let mut words = call.split_whitespace().skip(1);
+            let known = match words.next() {
+                Some("cache") => match words.next() {
+                    Some(sub) if CACHE_COMMANDS.contains(&sub) => flags(&help(&["cache", sub])),
+                    None => flags(&help(&["cache"])),
+                    Some(_) => {
+                        complaints.push(format!("no such command: {call}"));
+                        continue;
+                    }
+                },
                 Some(word) if COMMANDS.contains(&word) => of_command(word),
                 Some(word) if !word.starts_with('-') => {
                     complaints.push(format!("no such command: {call}"));
@@ -153,6 +170,12 @@ fn unknown_flags_are_found() {
     assert!(unknown_flags("\n    bonsai list --json && cargo x --no-such\n").is_empty());
     assert_eq!(unknown_flags("`bonsai list --ref x`").len(), 1);
     assert_eq!(unknown_flags("`--no-such-flag`").len(), 1);
+    assert!(unknown_flags("`bonsai cache gc --cache-size 1GiB --json`").is_empty());
+    assert_eq!(unknown_flags("`bonsai cache frobnicate`").len(), 1);
+    assert_eq!(
+        unknown_flags("`bonsai cache clear --cache-size 1`").len(),
+        1
+    );
     assert_eq!(
         unknown_flags("```\n./target/bonsai mount --what\n```").len(),
         1
@@ -165,16 +188,19 @@ fn unknown_flags_are_found() {
 
 #[test]
 fn the_commands_of_the_help_are_these() {
-    let text = help(&[]);
-    let listed: Vec<&str> = text
-        .lines()
+    assert_eq!(listed(&help(&[])), COMMANDS);
+    assert_eq!(listed(&help(&["cache"])), CACHE_COMMANDS);
+}
+
+/// The commands that a help lists.
+fn listed(help: &str) -> Vec<&str> {
+    help.lines()
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter_map(|line| line.split_whitespace().next())
         .filter(|word| *word != "help")
-        .collect();
-    assert_eq!(listed, COMMANDS);
+        .collect()
 }
 
 /// The targets of Markdown links in a text.

@@ -5,6 +5,7 @@
 //! that is dead, or a machine that is down, changes nothing any more.
 
 mod crash;
+mod locks;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -20,9 +21,12 @@ use std::{
     time::Duration,
 };
 
-use bonsaifs::seams::disk::{Disk, DiskEntry, DiskFile};
+use bonsaifs::seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold};
 
-use self::state::{Entry, FileRef, State};
+use self::{
+    locks::Locks,
+    state::{Entry, FileRef, State},
+};
 use super::rng::Rng;
 
 /// A machine's disk. A clone is another handle to the same disk.
@@ -35,6 +39,7 @@ struct Shared {
     operations: AtomicU64,
     /// After which operation the machine loses power; `u64::MAX` for never.
     power_off_at: AtomicU64,
+    locks: Locks,
 }
 
 impl SimDisk {
@@ -44,6 +49,7 @@ impl SimDisk {
             state: Mutex::new(State::new(rng, capacity)),
             operations: AtomicU64::new(0),
             power_off_at: AtomicU64::new(u64::MAX),
+            locks: Locks::default(),
         }))
     }
 
@@ -102,6 +108,22 @@ impl SimDisk {
     /// All files with their content, by path.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.lock().files()
+    }
+
+    /// Bytes of what lies under final names in the object folders below `cache`.
+    pub fn pieces(&self, cache: &Path) -> u64 {
+        let mut bytes = 0;
+        let state = self.lock();
+        state::walk(&state.root, Path::new("/"), &mut |path, file| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = path.parent().unwrap_or(path);
+            let held =
+                folder.ends_with("bonsai/large") || folder.iter().any(|part| part == "objects");
+            if held && path.starts_with(cache) && !name.starts_with("tmp_") {
+                bytes += state.len(file);
+            }
+        });
+        bytes
     }
 
     /// Bytes in use.
@@ -240,6 +262,30 @@ impl Disk for DiskHandle {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let _ = path;
         Ok(self.0.begin()?.free())
+    }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let _ = path;
+        Ok(self.0.begin()?.capacity)
+    }
+
+    fn set_modified(&self, path: &Path, when: Duration) -> io::Result<()> {
+        self.0.begin()?.set_modified(path, when)
+    }
+
+    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock> {
+        self.0.begin()?.lockable(path)?;
+        let lock = self.0.disk.0.locks.take(path, hold, &self.0.dead);
+        // One thread: whoever waited here would wait for ever.
+        Ok(Box::new(lock.expect(
+            "no job ends while it holds a lock that others wait for",
+        )))
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
+        self.0.begin()?.lockable(path)?;
+        let lock = self.0.disk.0.locks.take(path, Hold::Alone, &self.0.dead);
+        Ok(lock.map(|lock| Box::new(lock) as DiskLock))
     }
 }
 

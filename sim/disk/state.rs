@@ -61,7 +61,7 @@ pub struct State {
     pub(super) rng: Rng,
     pub(super) root: DirRef,
     pub(super) journal: Vec<Change>,
-    capacity: u64,
+    pub capacity: u64,
     pub used: u64,
     pub full: bool,
     pub errors_per_mille: u64,
@@ -254,6 +254,17 @@ impl State {
             set: None,
         });
         Ok(())
+    }
+
+    pub fn set_modified(&mut self, path: &Path, when: Duration) -> io::Result<()> {
+        let file = self.open(path)?;
+        lock(&file).modified = when;
+        Ok(())
+    }
+
+    /// Whether there may be a lock file at `path`. None is made: nothing is ever in it.
+    pub fn lockable(&self, path: &Path) -> io::Result<()> {
+        self.parent(path).map(|_| ())
     }
 
     pub fn create_dir_all(&mut self, path: &Path) -> io::Result<()> {

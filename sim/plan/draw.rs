@@ -24,6 +24,7 @@ impl Plan {
             server: server(&mut rng),
             repos,
             disks,
+            cache_size: *Rng::stream(seed, "cache size").pick(&[1 << 30, 1 << 30, 40_000, 8_000]),
             mounts,
             events: Vec::new(),
         };

@@ -29,6 +29,8 @@ pub struct Plan {
     pub repos: Vec<RepoPlan>,
     /// Bytes of each machine's disk.
     pub disks: Vec<u64>,
+    /// Bytes that each cache folder may take.
+    pub cache_size: u64,
     /// The mounts on the machines.
     pub mounts: Vec<MountPlan>,
     /// Faults and pushes, by the time at which they begin.

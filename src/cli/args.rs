@@ -22,7 +22,7 @@ Environment:
 Exit codes:
   0 done; 1 other errors; 2 wrong usage; 3 no such path; 4 not a repository; 5 unknown ref;
   6 empty repository; 10-16 mount point, /dev/fuse, fusermount3, unmounting; 20-31 the network
-  and the server; 32 cache or state folder. docs/ERRORS.md lists each.";
+  and the server; 32 cache or state folder; 33 damage in the cache. docs/ERRORS.md lists each.";
 
 /// Mount any Git repository in a fraction of a second, without a clone.
 #[derive(Debug, Parser)]
@@ -50,6 +50,8 @@ pub enum Command {
     Info(Info),
     /// Fetch the content of files and directories of a mount, to have it before it is read
     Prefetch(PrefetchPaths),
+    /// Look after what was fetched: how much there is, whether it is sound, what may go
+    Cache(CacheArgs),
     /// The background process of a mount; started by `bonsai mount`
     #[command(hide = true)]
     Daemon,
@@ -77,6 +79,10 @@ pub struct Mount {
     /// Folder for what is fetched
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// Bytes that the whole of that folder may take, as 10GiB; kept for later mounts [default: what was
+    /// said last, else 10 GiB or a tenth of the disk, whichever is less]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
     /// MiB of objects to keep in memory; directory listings take up to a quarter of it on top
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -159,6 +165,64 @@ pub struct PrefetchPaths {
     pub json: bool,
 }
 
+/// `bonsai cache`.
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+    /// The cache folder [default: see bonsai --help]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub cache_dir: Option<PathBuf>,
+    /// JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The commands of `bonsai cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show where the cache is, what it holds of each repository, and how much it may hold
+    Status,
+    /// Read and hash everything; what is damaged is dropped, and fetched again when it is wanted
+    Verify {
+        /// Only what is kept of this repository
+        source: Option<PathBuf>,
+    },
+    /// Remove what crashes left behind, and the coldest of what is more than the cache may hold
+    Gc {
+        /// Keep so much at the most, this time [default: what the cache may hold]
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        cache_size: Option<u64>,
+    },
+    /// Remove what is kept of the repositories that no mount uses
+    Clear {
+        /// Only of this one
+        source: Option<PathBuf>,
+    },
+}
+
+/// A number of bytes, with a unit or without.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("", 1),
+    ];
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let unit = UNITS.iter().find(|(name, _)| *name == unit.trim());
+    let bytes = || number.parse::<u64>().ok()?.checked_mul(unit?.1);
+    bytes().ok_or_else(|| "a size is a whole number and a unit, as in 500MiB or 10GiB".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -168,6 +232,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("10GiB"), Ok(10 << 30));
+        assert_eq!(parse_size("5 MB"), Ok(5_000_000));
+        assert_eq!(parse_size("77"), Ok(77));
+        for wrong in ["", "GiB", "1.5GiB", "-1", "1 XB", "99999999TiB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

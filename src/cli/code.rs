@@ -51,6 +51,7 @@ codes! {
     OldProtocol = 30 "Git protocol version 0 or 1 only",
     Corrupt = 31 "the server refused, or sent what can't be right",
     Folder = 32 "cache or state folder can't be used",
+    Rotten = 33 "damage was found in the cache, and dropped",
 }
 
 impl Code {

@@ -6,6 +6,7 @@
 //! an exit code of the table in `code`; standard output has nothing but what was asked for.
 
 pub mod args;
+mod cache;
 mod code;
 mod explain;
 mod failure;
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => show::status(&args, out),
         Command::Info(args) => show::info(&args, out),
         Command::Prefetch(args) => prefetch::prefetch(&args, out),
+        Command::Cache(args) => cache::cache(args, out),
         Command::Daemon => start::daemon(),
     }
 }

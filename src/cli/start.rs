@@ -75,6 +75,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         reference: args.reference,
         dir: AnyPath(absolute(&args.dir)?),
         cache_dir: AnyPath(absolute(&cache_dir)?),
+        cache_size: args.cache_size,
         memory: args.memory as usize * (1 << 20),
         prefetch: args.prefetch.into(),
         allow_other: args.allow_other,
@@ -84,7 +85,8 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
     Ok((plan, source))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+/// `path` from the root on.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| {
         let happened = format!("{} is no path: {error}", printable(path));
         Failure::new(Code::Usage, &happened, "check the command line")
@@ -92,7 +94,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// `$BONSAI_CACHE_DIR`, else `$XDG_CACHE_HOME/bonsai`, else `~/.cache/bonsai`.
-fn default_cache() -> Result<PathBuf, Failure> {
+pub(super) fn default_cache() -> Result<PathBuf, Failure> {
     cache_from(|name| env::var_os(name).map(PathBuf::from)).ok_or_else(|| {
         Failure::new(
             Code::Folder,
@@ -320,6 +322,7 @@ mod tests {
             allow_other: false,
             xattr: false,
             cache_dir: Some("c".into()),
+            cache_size: Some(5),
             memory: 2,
             prefetch: args::Prefetch::None,
             log_file: Some("l".into()),
@@ -332,6 +335,7 @@ mod tests {
         assert_eq!(plan.cache_dir.0, here.join("c"));
         assert_eq!(plan.log, Some(AnyPath(here.join("l"))));
         assert_eq!(plan.memory, 2 << 20);
+        assert_eq!(plan.cache_size, Some(5));
         assert_eq!(plan.prefetch, crate::repo::Prefetch::None);
     }
 }

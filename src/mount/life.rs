@@ -115,6 +115,7 @@ impl Mount {
             source: source.clone(),
             want: plan.want(),
             cache_dir: plan.cache_dir.0.clone(),
+            cache_size: plan.cache_size,
             memory_budget: plan.memory,
             prefetch: plan.prefetch,
             progress: Arc::new(move |progress| watcher.progress(progress)),

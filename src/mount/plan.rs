@@ -22,6 +22,8 @@ pub struct Plan {
     pub dir: AnyPath,
     /// The folder for what is fetched, an absolute path.
     pub cache_dir: AnyPath,
+    /// The bytes that all of that folder may take, if the user said so.
+    pub cache_size: Option<u64>,
     /// Bytes of objects to keep in memory.
     pub memory: usize,
     /// What is fetched that nobody asked for.
@@ -107,6 +109,7 @@ mod tests {
             reference: Some("main".to_owned()),
             dir: any(b"/mnt/\xfe"),
             cache_dir: any(b"/c"),
+            cache_size: Some(9),
             memory: 7,
             prefetch: Prefetch::All,
             allow_other: true,
@@ -119,6 +122,7 @@ mod tests {
         assert_eq!(back.source, plan.source);
         assert_eq!(back.dir, plan.dir);
         assert_eq!(back.log, plan.log);
+        assert_eq!(back.cache_size, Some(9));
         assert_eq!(back.prefetch, Prefetch::All);
         assert_eq!(back.want(), RefWant::Named("main".to_owned()));
         assert_eq!(back.access(), Access::Everyone);

@@ -13,6 +13,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     content::Content,
+    disk::TreesWent,
     hydrator::BulkGuard,
     ingest::Ingest,
     store::{Inner, ObjectStore},
@@ -77,10 +78,11 @@ impl ObjectStore {
         let counts = progress.clone();
         let job = self.0.downloads.begin();
         let task = async move {
+            let before = inner.trees_went().await;
             match download(&inner, target, &counts).await {
                 Ok(commit) => {
                     drop(guard);
-                    inner.mark_complete(commit).await;
+                    inner.mark_complete(commit, before).await;
                 }
                 Err(error) => {
                     tracing::warn!(object = %target, %error, "the commit's trees did not all come");
@@ -227,13 +229,19 @@ impl Inner {
             .or_else(|| self.disk.as_ref()?.find(oid))
     }
 
-    /// Notes a complete download, which is on disk by now, for the next mount.
-    async fn mark_complete(&self, commit: Option<Oid>) {
-        let (Some(commit), Some(disk)) = (commit, self.disk.clone()) else {
+    async fn trees_went(&self) -> Option<TreesWent> {
+        let disk = self.disk.clone()?;
+        run_blocking(&*self.runtime, "trees went", move || disk.trees_went()).await
+    }
+
+    /// Notes a complete download, which is on disk by now, for the next mount. `before` is from
+    /// before it began.
+    async fn mark_complete(&self, commit: Option<Oid>, before: Option<TreesWent>) {
+        let (Some(commit), Some(before), Some(disk)) = (commit, before, self.disk.clone()) else {
             return;
         };
         let marked = run_blocking(&*self.runtime, "mark complete", move || {
-            disk.mark_complete(&commit)
+            disk.mark_complete(&commit, &before)
         });
         if let Some(Err(error)) = marked.await {
             tracing::debug!(%error, "the commit could not be marked as complete");

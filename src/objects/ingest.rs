@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{
     bulk::BulkProgress,
     content::Content,
-    disk::{DiskTier, LARGE, LargeWriter, Spool},
+    disk::{DiskTier, Installed, LARGE, LargeWriter, Spool},
     store::Inner,
     tuning::PREFETCHED,
 };
@@ -199,16 +199,24 @@ impl Ingest {
         if let Some(reason) = spool.failed() {
             return Err(io::Error::other(reason.to_owned()));
         }
-        match summary {
-            Some(_) if found.is_small() => found
-                .small
-                .iter()
-                .try_for_each(|(oid, data)| disk.put_loose(oid, ObjectKind::Blob, data))?,
-            Some(summary) => disk.install_pack(spool, &mut found.entries, &summary.checksum)?,
+        let installed = match summary {
+            Some(_) if found.is_small() => {
+                for (oid, data) in &found.small {
+                    disk.put_loose(oid, ObjectKind::Blob, data)?;
+                }
+                None
+            }
+            Some(summary) => {
+                Some(disk.install_pack(spool, &mut found.entries, &summary.checksum)?)
+            }
             None => keep_torn(&disk, spool, &decoder, &mut found.entries)?,
-        }
+        };
         for oid in &found.large {
-            if let Some(content) = disk.find(oid) {
+            let content = match &installed {
+                Some(pack) => disk.find_in(pack, oid),
+                None => disk.find(oid),
+            };
+            if let Some(content) = content {
                 inner.publish(*oid, content);
             }
         }
@@ -222,14 +230,14 @@ fn keep_torn(
     spool: Spool,
     decoder: &StreamDecoder,
     entries: &mut Vec<IndexEntry>,
-) -> io::Result<()> {
+) -> io::Result<Option<Installed>> {
     let (count, end) = decoder.complete_prefix();
     entries.retain(|entry| entry.offset < end);
     // Deltas whose base had not come yet have no id; a pack with such an entry has no index.
     if count == 0 || entries.len() != count as usize {
-        return Ok(());
+        return Ok(None);
     }
-    disk.install_torn(spool, entries, count, end)
+    disk.install_torn(spool, entries, count, end).map(Some)
 }
 
 impl Found {
@@ -332,10 +340,13 @@ impl FetchSink for Ingest {
             .write(&data)
             .map_err(|error| disk_error(&oid, &error))?;
         if !incoming.writer.is_full() {
+            make_room(&self.inner);
             return Ok(());
         }
         let Incoming { writer, .. } = self.large.take().expect("it was there a moment ago");
-        match writer.finish().map_err(|error| disk_error(&oid, &error))? {
+        let finished = writer.finish().map_err(|error| disk_error(&oid, &error));
+        make_room(&self.inner);
+        match finished? {
             Some(file) => {
                 self.inner.publish(oid, Content::Large(Arc::new(file)));
                 Ok(())
@@ -346,6 +357,15 @@ impl FetchSink for Ingest {
 
     fn progress(&mut self, line: &str) {
         tracing::trace!(line, "the server says");
+    }
+}
+
+/// Has room made in the disk tier if that is due, but not on this thread, which has others to serve.
+fn make_room(inner: &Inner) {
+    let disk = inner.disk.as_ref().filter(|disk| disk.is_room_due());
+    if let Some(disk) = disk.cloned() {
+        let make_room = Box::new(move || disk.make_room());
+        inner.runtime.spawn_blocking("make room", make_room);
     }
 }
 

@@ -20,6 +20,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod tuning;
+mod upkeep;
 
 pub use bulk::BulkProgress;
 pub use content::Content;

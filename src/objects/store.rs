@@ -320,7 +320,13 @@ impl ObjectStore {
         self.0.fetching.idle().await;
         self.flush().await;
         let inner = self.0.clone();
-        let _ = run_blocking(&*self.0.runtime, "save sizes", move || inner.save_sizes()).await;
+        let _ = run_blocking(&*self.0.runtime, "save sizes", move || {
+            inner.save_sizes();
+            if let Some(disk) = &inner.disk {
+                disk.keep_up();
+            }
+        })
+        .await;
     }
 
     /// Waits until no commit is being downloaded, and what came is in the disk tier.

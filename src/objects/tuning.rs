@@ -1,7 +1,9 @@
-//! Sizes at which the disk tier changes its ways. May import: nothing.
+//! Sizes and times at which the disk tier changes its ways. May import: nothing.
 //!
-//! The simulation (feature `sim`) has them a thousand times smaller, so that its small repositories go
-//! every way there is; nothing else differs.
+//! The simulation (feature `sim`) has them a thousand times smaller, so that its small repositories and
+//! short lives go every way there is; nothing else differs.
+
+use std::time::Duration;
 
 /// One of two numbers.
 const fn choose(real: u64, simulated: u64) -> u64 {
@@ -23,3 +25,9 @@ pub(super) const BLOCK: usize = choose(64 << 10, 512) as usize;
 
 /// Bytes of an incoming pack that are kept in memory before a file is begun.
 pub(super) const SPILL: usize = choose(1 << 20, 2 << 10) as usize;
+
+/// How often the disk tier is looked after.
+pub(super) const UPKEEP: Duration = Duration::from_millis(choose(600_000, 900));
+
+/// How often the use of a pack is written down.
+pub(super) const USED_AGAIN: Duration = Duration::from_secs(choose(3600, 2));

@@ -20,7 +20,7 @@ use crate::{
     },
     objects::{
         BulkProgress, Content, ObjectError, ObjectStore,
-        disk::{DiskTier, Remembered},
+        disk::{CacheFolder, DiskTier, Remembered},
     },
     origin::{
         Origin, OriginError, RefWant, Resolved,
@@ -39,6 +39,9 @@ pub struct OpenOptions {
     pub want: RefWant,
     /// The folder for what is fetched; made if missing.
     pub cache_dir: PathBuf,
+    /// The bytes that all of that folder may take, from now on for all who use it. Without it, what
+    /// was said last, else 10 GiB or a tenth of the disk, whichever is less.
+    pub cache_size: Option<u64>,
     /// Bytes of objects kept in memory.
     pub memory_budget: usize,
     /// What is fetched that nobody asked for.
@@ -112,6 +115,12 @@ pub async fn open(seams: &Seams, options: OpenOptions) -> Result<RepoFs, RepoErr
         path: folder.path.clone(),
         reason: error.to_string(),
     })?;
+    let whole = CacheFolder::new(seams.runtime.clone(), cache.clone());
+    let whole = match options.cache_size {
+        Some(bytes) => whole.with_quota(bytes),
+        None => whole,
+    };
+    let disk = disk.within(whole);
     let store = ObjectStore::new(
         seams.runtime.clone(),
         origin.clone(),
@@ -119,6 +128,7 @@ pub async fn open(seams: &Seams, options: OpenOptions) -> Result<RepoFs, RepoErr
         resolved.hash,
         options.memory_budget,
     );
+    store.look_after_disk();
     let (commit, root, time) = first_objects(seams, &store, &resolved, &options.progress)
         .await
         .map_err(|error| unknown_commit(error, &options.want, &resolved))?;

@@ -75,6 +75,8 @@ pub struct DiskStatus {
     pub packs: u64,
     /// Objects.
     pub objects: u64,
+    /// The bytes that all repositories of the cache folder may take together.
+    pub quota: Option<u64>,
 }
 
 /// A failure and when it was.
@@ -151,6 +153,7 @@ impl RepoFs {
                     bytes: figures.bytes,
                     packs: figures.packs,
                     objects: figures.objects,
+                    quota: figures.quota,
                 }),
             rejected_entries: self.0.rejected.entries(),
             last_error: status.last_error.map(|error| ErrorStatus {

@@ -44,6 +44,18 @@ pub struct DiskEntry {
     pub modified: std::time::Duration,
 }
 
+/// What a lock lets others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Others may hold it so too.
+    Shared,
+    /// Nobody else holds it.
+    Alone,
+}
+
+/// An advisory lock, held until this is dropped or the process ends, however it ends.
+pub type DiskLock = Box<dyn std::any::Any + Send + Sync>;
+
 /// A local disk.
 pub trait Disk: Send + Sync + 'static {
     /// Opens an existing file for reading.
@@ -64,6 +76,15 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Free bytes for this user on the file system that holds `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes of the whole file system that holds `path`, in use or not.
+    fn total_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Sets when a file's content last changed, since the Unix epoch.
+    fn set_modified(&self, path: &Path, when: std::time::Duration) -> io::Result<()>;
+    /// Locks the file `path`, which is made if it is missing, and waits for that as long as it takes.
+    /// The lock is of the file that has this name when this returns.
+    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock>;
+    /// As [`Disk::lock`] with [`Hold::Alone`], but `None` at once if anybody else holds it.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>>;
 
     /// The whole content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -9,13 +9,16 @@ use std::{
 use bonsaifs_core::rt::SharedRuntime;
 use serde::{Deserialize, Serialize};
 
-use super::DiskTier;
+use super::{
+    DiskTier,
+    pieces::{self, lock_changes},
+};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid, object_id},
         refname,
     },
-    seams::disk::Folder,
+    seams::disk::{Disk, Folder, Hold},
 };
 
 /// What a ref meant when its origin was last asked, for a mount without a network.
@@ -29,6 +32,10 @@ pub struct Remembered {
     pub commit: Oid,
 }
 
+/// See [`DiskTier::trees_went`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreesWent(Vec<u8>);
+
 #[derive(Serialize, Deserialize)]
 struct RememberedFile {
     want: String,
@@ -39,13 +46,37 @@ struct RememberedFile {
 
 /// The object format that the repository in `folder` was made for.
 pub(super) fn object_format(folder: &Folder) -> Option<HashKind> {
-    let config = folder.disk.read(&folder.path.join("config")).ok()?;
+    hash_of(&*folder.disk, &folder.path)
+}
+
+/// The object format that the repository in the folder `dir` was made for.
+pub(super) fn hash_of(disk: &dyn Disk, dir: &Path) -> Option<HashKind> {
+    let config = disk.read(&dir.join("config")).ok()?;
     let sha256 = config.windows(6).any(|word| word == b"sha256");
     Some(if sha256 {
         HashKind::Sha256
     } else {
         HashKind::Sha1
     })
+}
+
+/// The address that [`create`] wrote into the configuration.
+pub(super) fn source_of(disk: &dyn Disk, dir: &Path) -> Option<String> {
+    let config = String::from_utf8(disk.read(&dir.join("config")).ok()?).ok()?;
+    let mut lines = config.lines();
+    let quoted = lines.find_map(|line| line.trim_start().strip_prefix("url = \""))?;
+    let mut url = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some(url),
+            '\\' => url.push(match chars.next()? {
+                'n' => '\n',
+                other => other,
+            }),
+            char => url.push(char),
+        }
+    }
 }
 
 /// Makes the repository, or completes one whose making was cut short.
@@ -119,6 +150,12 @@ impl DiskTier {
         if name != want {
             self.keep_meaning(name, what)?;
         }
+        // What left the cache meanwhile took git's refs with it.
+        let _changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
+        self.refresh();
+        if !self.has(&what.target) {
+            return Ok(());
+        }
         if let Err(error) = self.set_ref(name, &what.target, want.is_empty()) {
             // Only for git's eyes: a name may stand where another needs a folder.
             tracing::debug!(name, %error, "the cache's ref could not be set");
@@ -181,9 +218,20 @@ impl DiskTier {
         self.dir.join("bonsai/refs").join(id)
     }
 
+    /// A value that changes whenever commits or trees left the cache: to be taken before the
+    /// download that [`DiskTier::mark_complete`] is called for.
+    pub fn trees_went(&self) -> TreesWent {
+        TreesWent(pieces::trees_went(&*self.disk, &self.dir))
+    }
+
     /// Notes that `commit` and all its trees are here, and that its history ends there
-    /// (gitformat `shallow`), which git wants to know.
-    pub fn mark_complete(&self, commit: &Oid) -> io::Result<()> {
+    /// (gitformat `shallow`), which git wants to know. Nothing is noted if trees left the cache
+    /// since `before`.
+    pub fn mark_complete(&self, commit: &Oid, before: &TreesWent) -> io::Result<()> {
+        let _changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
+        if self.trees_went() != *before {
+            return Ok(());
+        }
         let folder = self.dir.join("bonsai/complete");
         self.disk
             .write_whole(&folder.join(commit.to_string()), &self.temp(&folder), b"")?;

@@ -1,8 +1,12 @@
 //! Taking a received pack into the object directory: sync, index, promisor mark, rename.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
-use super::{DiskTier, Spool};
+use super::{
+    Content, DiskTier, Spool,
+    packs::Pack,
+    pieces::{TEMPORARY, lock_changes, loose_folders},
+};
 use crate::{
     git::{
         oid::Oid,
@@ -11,8 +15,11 @@ use crate::{
             index::{IndexEntry, write_index},
         },
     },
-    seams::disk::DiskFile,
+    seams::disk::{DiskFile, Hold},
 };
+
+/// A pack that was just installed. It can be read from also when the quota had it removed already.
+pub struct Installed(Option<Arc<Pack>>);
 
 impl DiskTier {
     /// Installs a whole pack whose objects `entries` names and whose trailer is `checksum`.
@@ -24,7 +31,7 @@ impl DiskTier {
         spool: Spool,
         entries: &mut [IndexEntry],
         checksum: &Oid,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let (file, temp, _) = spool.into_file()?;
         let installed = self.install(&*file, &temp, entries, checksum);
         if installed.is_err() {
@@ -42,7 +49,7 @@ impl DiskTier {
         entries: &mut [IndexEntry],
         count: u32,
         end: u64,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let (file, temp, _) = spool.into_file()?;
         let installed = (|| {
             file.set_len(end)?;
@@ -64,12 +71,13 @@ impl DiskTier {
         temp: &Path,
         entries: &mut [IndexEntry],
         checksum: &Oid,
-    ) -> io::Result<()> {
+    ) -> io::Result<Installed> {
         let folder = self.pack_dir();
         let named = |ending: &str| folder.join(format!("pack-{checksum}.{ending}"));
         // If the pack is here already it was not good enough, or nobody would have fetched it again:
         // what has rotted is replaced.
         file.sync()?;
+        let changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
         self.disk.rename(temp, &named("pack"))?;
         self.disk
             .write_whole(&named("promisor"), &self.temp(&folder), b"")?;
@@ -78,10 +86,27 @@ impl DiskTier {
             .write_whole(&named("idx"), &self.temp(&folder), &index)?;
         let mut packs = self.lock_packs();
         packs.forget(&format!("pack-{checksum}"));
-        packs.refresh(&*self.disk, &folder, self.hash)
+        packs.refresh(&*self.disk, &folder, self.hash)?;
+        let installed = Installed(packs.get(&format!("pack-{checksum}")));
+        drop(packs);
+        drop(changes);
+        // Counted anew, as only now it can leave.
+        self.written
+            .add(file.len().unwrap_or(0) + index.len() as u64);
+        self.make_room();
+        Ok(installed)
     }
 
-    fn checksum_of(&self, file: &dyn DiskFile, end: u64) -> io::Result<Oid> {
+    /// An object of a pack that was just installed, which may have left the cache again.
+    pub fn find_in(&self, installed: &Installed, oid: &Oid) -> Option<Content> {
+        let of_pack = installed
+            .0
+            .as_ref()
+            .and_then(|pack| self.read_packed(pack, oid));
+        of_pack.or_else(|| self.find(oid))
+    }
+
+    pub(super) fn checksum_of(&self, file: &dyn DiskFile, end: u64) -> io::Result<Oid> {
         let mut hasher = gix_hash::hasher(self.hash);
         let mut buf = vec![0; 1 << 16];
         let mut at = 0;
@@ -105,18 +130,15 @@ impl DiskTier {
         const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
         let now = self.runtime.unix_time();
         let mut folders = vec![self.pack_dir(), self.large_dir()];
-        let objects = self.dir.join("objects");
-        for folder in self.disk.read_dir(&objects).unwrap_or_default() {
-            if folder.is_dir && folder.name.len() == 2 {
-                folders.push(objects.join(folder.name));
-            }
-        }
+        folders
+            .extend(["", "bonsai", "bonsai/refs", "bonsai/complete"].map(|sub| self.dir.join(sub)));
+        folders.extend(loose_folders(&*self.disk, &self.dir));
         for folder in folders {
             for entry in self.disk.read_dir(&folder).unwrap_or_default() {
                 let ours = entry
                     .name
                     .to_str()
-                    .is_some_and(|name| name.starts_with("tmp_bonsai_"));
+                    .is_some_and(|name| name.starts_with(TEMPORARY));
                 if ours && now.saturating_sub(entry.modified) > DAY {
                     // Tried again at the next start.
                     let _ = self.disk.remove_file(&folder.join(&entry.name));

@@ -8,7 +8,12 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{super::tuning::BLOCK, DiskTier, packs::Pack};
+use super::{
+    super::tuning::BLOCK,
+    DiskTier,
+    packs::Pack,
+    room::{Used, Written},
+};
 use crate::{
     git::{
         loose::LooseStream,
@@ -38,6 +43,8 @@ pub struct LargeWriter {
     sums: Vec<u32>,
     block: crc32fast::Hasher,
     written: u64,
+    /// Of the tier.
+    counted: Written,
     done: bool,
 }
 
@@ -106,6 +113,7 @@ impl LargeWriter {
             sums: Vec::with_capacity(usize::try_from(size).unwrap_or(0) / BLOCK + 1),
             block: crc32fast::Hasher::new(),
             written: 0,
+            counted: tier.written.clone(),
             done: false,
         })
     }
@@ -113,6 +121,7 @@ impl LargeWriter {
     /// Takes the next piece.
     pub fn write(&mut self, mut data: &[u8]) -> io::Result<()> {
         self.hasher.update(data);
+        self.counted.add(data.len() as u64);
         self.file.write_all_at(self.written, data)?;
         while !data.is_empty() {
             let room = BLOCK - (self.written % BLOCK as u64) as usize;
@@ -151,6 +160,8 @@ impl LargeWriter {
             .write_whole(&self.paths.sums, &self.temp.sums, &encoded)?;
         self.disk.rename(&self.temp.data, &self.paths.data)?;
         self.done = true;
+        // Counted anew, as only now it can leave.
+        self.counted.add(self.size + encoded.len() as u64);
         Ok(Some(LargeFile {
             file: self.file.clone(),
             size: self.size,
@@ -178,7 +189,11 @@ impl DiskTier {
             .read(&paths.sums)
             .ok()
             .and_then(|raw| decode_sums(&raw))?;
-        (file.len().ok()? == size).then_some(LargeFile { file, size, sums })
+        if file.len().ok()? != size {
+            return None;
+        }
+        self.uses.note(Used::Large, oid);
+        Some(LargeFile { file, size, sums })
     }
 
     /// Removes the plain file of a large blob that was found damaged.
@@ -195,7 +210,10 @@ impl DiskTier {
     pub(super) fn large_from_pack(&self, pack: &Pack, oid: &Oid, size: u64) -> Option<LargeFile> {
         let mut writer = LargeWriter::new(self, *oid, size).ok()?;
         if pack
-            .stream(oid, self.hash, &mut |data| writer.write(data))
+            .stream(oid, self.hash, &mut |data| {
+                self.make_room();
+                writer.write(data)
+            })
             .is_none()
         {
             // A delta, or damaged: the first is rare for a blob of this size.
@@ -203,7 +221,9 @@ impl DiskTier {
             writer = LargeWriter::new(self, *oid, size).ok()?;
             writer.write(&data).ok()?;
         }
-        writer.finish().ok().flatten()
+        let file = writer.finish().ok().flatten();
+        self.make_room();
+        file
     }
 
     /// Unpacks a large loose blob into its plain file.
@@ -219,12 +239,15 @@ impl DiskTier {
                 break;
             }
             at += len as u64;
+            self.make_room();
             stream
                 .feed(&buf[..len], &mut |data| writer.write(data))
                 .ok()?;
         }
         stream.finish().ok()?;
-        writer.finish().ok().flatten()
+        let file = writer.finish().ok().flatten();
+        self.make_room();
+        file
     }
 
     fn large_paths(&self, oid: &Oid) -> Paths {

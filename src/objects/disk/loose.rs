@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::DiskTier;
+use super::{DiskTier, room::Used};
 use crate::{
     git::{
         loose,
@@ -26,11 +26,14 @@ impl DiskTier {
             .to_owned();
         self.disk.create_dir_all(&folder)?;
         let temp = self.temp(&folder);
+        let encoded = loose::encode(kind, data);
         let written = self
             .disk
             .create_new(&temp)
-            .and_then(|file| file.write_all_at(0, &loose::encode(kind, data)))
+            .and_then(|file| file.write_all_at(0, &encoded))
             .and_then(|()| self.disk.rename(&temp, &path));
+        self.written.add(encoded.len() as u64);
+        self.make_room();
         if written.is_err() {
             // The first error is the one to tell.
             let _ = self.disk.remove_file(&temp);
@@ -52,6 +55,7 @@ impl DiskTier {
         let raw = self.disk.read(&path).ok()?;
         match loose::decode(&raw, Limits::default().max_object) {
             Ok((kind, data)) if object_id(self.hash, kind, &data) == Some(*oid) => {
+                self.uses.note(Used::Loose, oid);
                 Some(Content::Whole { kind, data })
             }
             _ => self.drop_loose(oid),

@@ -13,15 +13,19 @@
 //! Packs and their indexes are synced before they are renamed. Loose objects and large files are
 //! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
 
+mod folder;
 mod git_dir;
 mod install;
 mod large;
 mod loose;
 mod packs;
+mod pieces;
+mod room;
 mod sizes;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::{
     io,
@@ -34,9 +38,12 @@ use std::{
 
 use bonsaifs_core::rt::SharedRuntime;
 
-pub use git_dir::Remembered;
+pub use folder::{CacheFolder, CachedRepo, Cleared, Holdings, Room};
+pub use git_dir::{Remembered, TreesWent};
+pub use install::Installed;
 pub use large::{LargeFile, LargeWriter};
 pub use spool::Spool;
+pub use verify::Checked;
 
 use self::packs::Packs;
 use super::content::Content;
@@ -45,7 +52,7 @@ use crate::{
         oid::{HashKind, ObjectKind, Oid, object_id},
         pack::Limits,
     },
-    seams::disk::{Disk, Folder},
+    seams::disk::{Disk, DiskLock, Folder, Hold},
 };
 
 pub use super::tuning::LARGE;
@@ -59,6 +66,11 @@ pub struct DiskTier {
     packs: Mutex<Packs>,
     sizes: sizes::Sizes,
     names: AtomicU64,
+    written: room::Written,
+    uses: room::Uses,
+    quota: Option<room::Quota>,
+    /// Says that the repository is in use. None where the file system has no locks.
+    _in_use: Option<DiskLock>,
 }
 
 /// What the tier holds, for `status`.
@@ -70,6 +82,8 @@ pub struct DiskStatus {
     pub packs: u64,
     /// Objects in packs, and loose ones; one that is both counts twice.
     pub objects: u64,
+    /// The bytes that all repositories of the cache folder may take together, if there is a bound.
+    pub quota: Option<u64>,
 }
 
 impl DiskTier {
@@ -86,6 +100,7 @@ impl DiskTier {
         hash: HashKind,
         url: &str,
     ) -> io::Result<Self> {
+        let in_use = say_in_use(&folder)?;
         git_dir::create(&runtime, &folder, hash, url)?;
         let tier = Self {
             disk: folder.disk,
@@ -95,6 +110,10 @@ impl DiskTier {
             packs: Mutex::default(),
             sizes: sizes::Sizes::default(),
             names: AtomicU64::new(0),
+            written: room::Written::default(),
+            uses: room::Uses::default(),
+            quota: None,
+            _in_use: in_use,
         };
         tier.remove_leftovers();
         tier.lock_packs()
@@ -139,7 +158,10 @@ impl DiskTier {
 
     /// What is here. Reads every object folder, so it takes some milliseconds.
     pub fn status(&self) -> DiskStatus {
-        let mut status = DiskStatus::default();
+        let mut status = DiskStatus {
+            quota: self.quota(),
+            ..DiskStatus::default()
+        };
         {
             let packs = self.lock_packs();
             status.packs = packs.len() as u64;
@@ -159,20 +181,21 @@ impl DiskTier {
     }
 
     fn find_packed(&self, oid: &Oid) -> Option<Content> {
-        let content = self.packed(oid, |pack| {
-            let (kind, size) = pack.header(oid, self.hash)?;
-            if Self::is_large(kind, size) {
-                let made = || self.large_from_pack(pack, oid, size);
-                return self.open_large(oid).or_else(made).map(Content::large);
-            }
-            let (kind, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
-            (object_id(self.hash, kind, &data) == Some(*oid))
-                .then_some(Content::Whole { kind, data })
-        });
+        let content = self.packed(oid, |pack| self.read_packed(pack, oid));
         if content.is_none() && self.lock_packs().contains(oid) {
             tracing::warn!(object = %oid, "a damaged object in the cache's packs is fetched again");
         }
         content
+    }
+
+    fn read_packed(&self, pack: &packs::Pack, oid: &Oid) -> Option<Content> {
+        let (kind, size) = pack.header(oid, self.hash)?;
+        if Self::is_large(kind, size) {
+            let made = || self.large_from_pack(pack, oid, size);
+            return self.open_large(oid).or_else(made).map(Content::large);
+        }
+        let (kind, data) = pack.read(oid, self.hash, Limits::default().max_object)?;
+        (object_id(self.hash, kind, &data) == Some(*oid)).then_some(Content::Whole { kind, data })
     }
 
     fn is_large(kind: ObjectKind, size: u64) -> bool {
@@ -187,7 +210,11 @@ impl DiskTier {
             self.refresh();
             candidates = self.lock_packs().with(oid);
         }
-        candidates.iter().find_map(|pack| read(pack))
+        candidates.iter().find_map(|pack| {
+            let found = read(pack)?;
+            pack.note_use();
+            Some(found)
+        })
     }
 
     /// A file name in `folder` that nobody else uses. The prefix is the one git gives to its own
@@ -212,6 +239,26 @@ impl DiskTier {
 
     fn large_dir(&self) -> PathBuf {
         self.dir.join("bonsai/large")
+    }
+}
+
+/// Takes the lock that keeps others from removing the repository in `folder`.
+fn say_in_use(folder: &Folder) -> io::Result<Option<DiskLock>> {
+    /// How often the folder may be removed just when it was made.
+    const TRIES: usize = 5;
+    let lock = folder.path.join(folder::IN_USE);
+    let mut tries = 0;
+    loop {
+        folder.disk.create_dir_all(&folder.path.join("bonsai"))?;
+        match folder.disk.lock(&lock, Hold::Shared) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
+            // A network file system may have none. Then nobody gets the lock to remove it, either.
+            Err(error) => {
+                tracing::debug!(%error, "the cache can't be locked");
+                return Ok(None);
+            }
+        }
     }
 }
 

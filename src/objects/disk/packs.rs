@@ -1,10 +1,10 @@
 //! The packs of an object directory: their indexes in memory, their bytes on disk.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::FileAt;
+use super::{FileAt, room::PackUse};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
@@ -17,6 +17,7 @@ use crate::{
 pub(super) struct Pack {
     file: FileAt,
     index: Index,
+    used: PackUse,
 }
 
 /// All packs that are known, by file name without its ending.
@@ -31,7 +32,21 @@ impl Pack {
         let index = disk.read(&folder.join(format!("{name}.idx")))?;
         let index = Index::parse(Bytes::from(index), hash).map_err(io::Error::other)?;
         let file = FileAt(disk.open(&folder.join(format!("{name}.pack")))?);
-        Ok(Self { file, index })
+        Ok(Self {
+            file,
+            index,
+            used: PackUse::default(),
+        })
+    }
+
+    /// Notes that an object of it was read.
+    pub fn note_use(&self) {
+        self.used.note();
+    }
+
+    /// Whether it was used, and that is to be written down `now`, since the Unix epoch.
+    pub fn take_use(&self, now: Duration) -> bool {
+        self.used.take(now)
     }
 
     /// Kind and size of an object that the index has; `None` if the entry is damaged.
@@ -81,6 +96,8 @@ impl Packs {
                 Ok(pack) => {
                     seen.insert(name.to_owned(), Arc::new(pack));
                 }
+                // Another process removed it just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     tracing::warn!(pack = name, %error, "a pack of the cache can't be used");
                 }
@@ -109,6 +126,19 @@ impl Packs {
         self.known
             .values()
             .any(|pack| pack.index.find(oid).is_some())
+    }
+
+    /// The pack `name`, if it is known.
+    pub fn get(&self, name: &str) -> Option<Arc<Pack>> {
+        self.known.get(name).cloned()
+    }
+
+    /// All of them, with their names.
+    pub fn all(&self) -> Vec<(String, Arc<Pack>)> {
+        let known = self.known.iter();
+        known
+            .map(|(name, pack)| (name.clone(), pack.clone()))
+            .collect()
     }
 
     /// Packs known.

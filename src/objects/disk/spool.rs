@@ -63,6 +63,11 @@ impl Spool {
             tracing::warn!(%error, "the cache folder takes no more; going on without it");
             self.failed = Some(error.to_string());
         }
+        if due && let Some(tier) = self.tier.clone().filter(|tier| tier.is_room_due()) {
+            // This thread has others to serve.
+            let runtime = tier.runtime.clone();
+            runtime.spawn_blocking("make room", Box::new(move || tier.make_room()));
+        }
         if self.tail.len() > TAIL_LIMIT {
             let reason = self.failed.as_deref().unwrap_or("there is no cache folder");
             return Err(io::Error::other(format!(
@@ -90,6 +95,7 @@ impl Spool {
         };
         file.file.write_all_at(file.len, &self.tail)?;
         file.len += self.tail.len() as u64;
+        tier.written.add(self.tail.len() as u64);
         self.tail.clear();
         Ok(())
     }

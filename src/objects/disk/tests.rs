@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::{
         content::Content,
         testing::{id, pack, tier, tier_on},
     },
-    seams::disk::{Disk, DiskEntry, DiskFile, StdDisk},
+    seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold, StdDisk},
 };
 
 fn whole(content: Option<Content>) -> Option<Bytes> {
@@ -33,7 +34,7 @@ fn whole(content: Option<Content>) -> Option<Bytes> {
 }
 
 /// Installs a pack of `objects` as if it had come over the network.
-fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) {
+pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) -> super::Installed {
     let raw = pack(objects);
     let mut spool = Spool::new(Some(tier.clone()));
     spool.append(&raw).expect("the disk works");
@@ -55,10 +56,10 @@ fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) {
     decoder.push(&raw, &spool, &mut found).expect("a good pack");
     let summary = decoder.finish(&spool, &mut found).expect("a whole pack");
     tier.install_pack(spool, &mut entries, &summary.checksum)
-        .expect("the disk works");
+        .expect("the disk works")
 }
 
-fn git(dir: &Path, args: &[&str]) -> (bool, String) {
+pub(super) fn git(dir: &Path, args: &[&str]) -> (bool, String) {
     let output = Command::new("git")
         .arg("--git-dir")
         .arg(dir)
@@ -122,7 +123,8 @@ async fn git_reads_what_the_tier_holds() {
         commit: commit_id,
     };
     tier.remember("", &what).expect("the disk works");
-    tier.mark_complete(&commit_id).expect("the disk works");
+    tier.mark_complete(&commit_id, &tier.trees_went())
+        .expect("the disk works");
 
     assert_eq!(
         git(dir.path(), &["cat-file", "-p", &loose.to_string()]),
@@ -425,6 +427,18 @@ impl Disk for FullDisk {
     }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         StdDisk.free_bytes(path)
+    }
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        StdDisk.total_bytes(path)
+    }
+    fn set_modified(&self, path: &Path, when: Duration) -> io::Result<()> {
+        StdDisk.set_modified(path, when)
+    }
+    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock> {
+        StdDisk.lock(path, hold)
+    }
+    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
+        StdDisk.try_lock(path)
     }
 }
 

@@ -4,15 +4,15 @@
 //! no descriptor is inherited by child processes (std opens with `O_CLOEXEC`).
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
-use super::{Disk, DiskEntry, DiskFile};
+use super::{Disk, DiskEntry, DiskFile, DiskLock, Hold};
 
 /// [`Disk`] over std::fs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,6 +113,58 @@ impl Disk for StdDisk {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = nix::sys::statvfs::statvfs(path)?;
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(path)?;
+        Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+    }
+
+    fn set_modified(&self, path: &Path, when: Duration) -> io::Result<()> {
+        File::open(path)?.set_modified(UNIX_EPOCH + when)
+    }
+
+    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock> {
+        loop {
+            let file = lock_file(path)?;
+            match hold {
+                Hold::Shared => file.lock_shared()?,
+                Hold::Alone => file.lock()?,
+            }
+            // Whoever held it before may have taken the name away.
+            if has_name(&file, path)? {
+                return Ok(Box::new(file));
+            }
+        }
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
+        let file = lock_file(path)?;
+        match file.try_lock() {
+            Ok(()) if has_name(&file, path)? => Ok(Some(Box::new(file))),
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Whether `file` is the one that is called `path` now.
+fn has_name(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -232,9 +284,39 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_keeps_others_out_until_it_is_dropped() -> io::Result<()> {
+        let dir = folder();
+        let path = dir.path().join("lock");
+        let one = StdDisk.lock(&path, Hold::Shared)?;
+        let other = StdDisk.lock(&path, Hold::Shared)?;
+        assert!(StdDisk.try_lock(&path)?.is_none());
+        drop(one);
+        assert!(StdDisk.try_lock(&path)?.is_none());
+        drop(other);
+        let alone = StdDisk.try_lock(&path)?;
+        assert!(alone.is_some() && StdDisk.try_lock(&path)?.is_none());
+        // A lock of a file that lost its name is no lock of the file that has it now.
+        fs::remove_file(&path)?;
+        assert!(StdDisk.try_lock(&path)?.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn times_are_set_and_read_back() -> io::Result<()> {
+        let dir = folder();
+        let path = dir.path().join("file");
+        StdDisk.create_new(&path)?;
+        StdDisk.set_modified(&path, Duration::from_secs(1_000_000))?;
+        let entries = StdDisk.read_dir(dir.path())?;
+        assert_eq!(entries[0].modified, Duration::from_secs(1_000_000));
+        Ok(())
+    }
+
+    #[test]
     fn free_bytes_are_told_for_a_folder_and_refused_for_none() -> io::Result<()> {
         let dir = folder();
         assert!(StdDisk.free_bytes(dir.path())? > 0);
+        assert!(StdDisk.total_bytes(dir.path())? >= StdDisk.free_bytes(dir.path())?);
         assert!(StdDisk.free_bytes(&dir.path().join("none")).is_err());
         Ok(())
     }
