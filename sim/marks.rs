@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 22] = [
+pub const ALL: [&str; 24] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -30,6 +30,8 @@ pub const ALL: [&str; 22] = [
     DISK_REFUSED,
     COLDEST_LEFT,
     TREES_LEFT,
+    PACKS_MERGED,
+    DISK_RESUMED,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -76,6 +78,10 @@ pub const DISK_REFUSED: &str = "the disk refused, and reading went on";
 pub const COLDEST_LEFT: &str = "the coldest left the cache";
 /// A commit that was complete lost trees to the quota.
 pub const TREES_LEFT: &str = "trees left the cache";
+/// Small packs became one.
+pub const PACKS_MERGED: &str = "small packs merged";
+/// A disk that had refused writes took them again.
+pub const DISK_RESUMED: &str = "caching went on after the disk refused";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]
