@@ -68,6 +68,12 @@ impl Subscriber for Marker {
             if message.0.contains("no commit is complete any more") {
                 counts.add(marks::TREES_LEFT);
             }
+            if message.0.contains("small packs were merged") {
+                counts.add(marks::PACKS_MERGED);
+            }
+            if message.0.contains("takes writes again") {
+                counts.add(marks::DISK_RESUMED);
+            }
             if message.0.contains("takes no more") {
                 counts.add(marks::DISK_REFUSED);
             }

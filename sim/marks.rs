@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 30] = [
+pub const ALL: [&str; 32] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -38,6 +38,8 @@ pub const ALL: [&str; 30] = [
     GIVEN_UP,
     COLDEST_LEFT,
     TREES_LEFT,
+    PACKS_MERGED,
+    DISK_RESUMED,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -84,6 +86,10 @@ pub const DISK_REFUSED: &str = "the disk refused, and reading went on";
 pub const COLDEST_LEFT: &str = "the coldest left the cache";
 /// A commit that was complete lost trees to the quota.
 pub const TREES_LEFT: &str = "trees left the cache";
+/// Small packs became one.
+pub const PACKS_MERGED: &str = "small packs merged";
+/// A disk that had refused writes took them again.
+pub const DISK_RESUMED: &str = "caching went on after the disk refused";
 
 /// Readers of different objects, whose requests had to wait, were served by one.
 pub const QUEUED: &str = "wants queued and left together";

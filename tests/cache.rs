@@ -200,3 +200,79 @@ fn a_mount_keeps_the_cache_within_its_size() {
     assert!(bytes() <= SIZE, "{}", bytes());
     bonsai.assert_nothing_left();
 }
+
+/// A file system of its own with little room, until it is dropped. Needs root.
+struct Tmpfs(std::path::PathBuf);
+
+impl Tmpfs {
+    fn new(dir: std::path::PathBuf, size: &str) -> Self {
+        fs::create_dir(&dir).expect("a new folder");
+        let mounted = Command::new("mount")
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={size},mode=700"),
+                "none",
+            ])
+            .arg(&dir)
+            .status();
+        assert!(
+            mounted.expect("mount starts").success(),
+            "this test needs root"
+        );
+        Self(dir)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_copy_and_no_answer() {
+    let repo = Repo::new();
+    let mut all = Files::new();
+    for number in 0..60 {
+        let path = format!("folder-{:02}/file-{number:03}", number / 10);
+        all.add_file(path, noise(number, 1 << 16));
+    }
+    // Large ones live on disk where there is room.
+    all.add_file("large", noise(99, 9 << 20));
+    repo.commit(&all);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let cache = Tmpfs::new(bonsai.scratch().join("tmpfs"), "2m");
+    let option = cache.0.to_str().expect("plain").to_owned();
+    let log = bonsai.scratch().join("log");
+    let log_option = log.to_str().expect("plain").to_owned();
+    let dir = bonsai.scratch().join("mnt");
+    let options = [
+        "--cache-dir",
+        &option,
+        "--cache-size",
+        "1GiB",
+        "--log-file",
+        &log_option,
+    ];
+    let mount = bonsai.mount_at(server.url("repo.git"), &dir, &options);
+    for _ in 0..2 {
+        assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    }
+    let status = json(&mount.status());
+    let paused = status["disk"]["paused"].as_str().unwrap_or_default();
+    assert!(paused.contains("No space left"), "{status}");
+    let lines = bonsai.ok([std::ffi::OsStr::new("status"), mount.dir().as_os_str()]);
+    assert!(lines.contains("nothing more is kept on disk"), "{lines}");
+    mount.unmount();
+    let log = fs::read_to_string(&log).expect("a log");
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("takes no more"))
+        .count();
+    assert_eq!(warnings, 1, "{log}");
+    drop(cache);
+    bonsai.assert_nothing_left();
+}

@@ -230,6 +230,10 @@ fn status_lines(status: &Value) -> Vec<String> {
             format!("{bytes}, {packs} packs, {objects} objects in {path}")
         }),
     );
+    line(
+        "",
+        text("/disk/paused").map(|reason| format!("nothing more is kept on disk: {reason}")),
+    );
     let rejected = number("/rejected_entries").filter(|count| *count > 0);
     line(
         "left out",

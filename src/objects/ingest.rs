@@ -148,7 +148,7 @@ impl Ingest {
         if !awaited {
             let keep = move || {
                 if let Err(error) = keep() {
-                    tracing::warn!(%error, "the cache folder takes no more; going on without it");
+                    tracing::warn!(%error, "what came can't be kept in the cache folder");
                 }
             };
             inner.runtime.spawn_blocking("keep pack", Box::new(keep));
@@ -180,9 +180,44 @@ impl Ingest {
             .map_err(|error| corrupt(inner, &error))
     }
 
-    /// Puts what came into the disk tier. Blocking. A disk that fails costs the copy, and the large
-    /// blobs, which can be nowhere else.
+    /// Puts what came into the disk tier. Blocking. A disk that takes no more costs the copy only:
+    /// large blobs are then in memory, as far as the pack was.
     fn keep(self, summary: Option<PackSummary>) -> io::Result<()> {
+        let Some(disk) = self.inner.disk.clone() else {
+            return match self.found.large.is_empty() {
+                true => Ok(()),
+                false => Err(io::Error::other("there is no cache folder")),
+            };
+        };
+        if let Some(reason) = self.spool.failed() {
+            return self.keep_in_memory(&disk, reason);
+        }
+        let awaited = !self.found.large.is_empty();
+        match self.keep_on(&disk, summary) {
+            Err(error) if disk.refused(&error) && !awaited => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                disk.accepted();
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands out the large blobs that came although the disk takes no more, for `reason`.
+    fn keep_in_memory(&self, disk: &DiskTier, reason: &str) -> io::Result<()> {
+        let place = |oid: &Oid| {
+            let entry = self.found.entries.iter().find(|entry| entry.oid == *oid)?;
+            Some(entry.offset)
+        };
+        for oid in &self.found.large {
+            let file = disk.large_from_memory(&self.spool, oid, &place);
+            let file = file.ok_or_else(|| io::Error::other(reason.to_owned()))?;
+            self.inner.publish(*oid, Content::Large(Arc::new(file)));
+        }
+        Ok(())
+    }
+
+    fn keep_on(self, disk: &Arc<DiskTier>, summary: Option<PackSummary>) -> io::Result<()> {
         let Self {
             inner,
             spool,
@@ -190,15 +225,6 @@ impl Ingest {
             mut found,
             ..
         } = self;
-        let Some(disk) = inner.disk.clone() else {
-            return match found.large.is_empty() {
-                true => Ok(()),
-                false => Err(io::Error::other("there is no cache folder")),
-            };
-        };
-        if let Some(reason) = spool.failed() {
-            return Err(io::Error::other(reason.to_owned()));
-        }
         let installed = match summary {
             Some(_) if found.is_small() => {
                 for (oid, data) in &found.small {
@@ -209,7 +235,7 @@ impl Ingest {
             Some(summary) => {
                 Some(disk.install_pack(spool, &mut found.entries, &summary.checksum)?)
             }
-            None => keep_torn(&disk, spool, &decoder, &mut found.entries)?,
+            None => keep_torn(disk, spool, &decoder, &mut found.entries)?,
         };
         for oid in &found.large {
             let content = match &installed {

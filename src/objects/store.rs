@@ -479,7 +479,10 @@ impl Inner {
     }
 
     fn save_sizes(&self) {
-        if let Some(Err(error)) = self.disk.as_ref().map(|disk| disk.save_sizes()) {
+        let Some(disk) = &self.disk else { return };
+        if let Err(error) = disk.save_sizes()
+            && !disk.refused(&error)
+        {
             tracing::warn!(%error, "the sizes of files could not be kept");
         }
     }

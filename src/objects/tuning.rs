@@ -31,3 +31,15 @@ pub(super) const UPKEEP: Duration = Duration::from_millis(choose(600_000, 900));
 
 /// How often the use of a pack is written down.
 pub(super) const USED_AGAIN: Duration = Duration::from_secs(choose(3600, 2));
+
+/// How long nothing is written after a disk took no more.
+pub(super) const TRIED_AGAIN: Duration = Duration::from_millis(choose(60_000, 600));
+
+/// Packs of fewer bytes are merged.
+pub(super) const SMALL_PACK: u64 = choose(8 << 20, 6 << 10);
+
+/// So many small packs are worth merging.
+pub(super) const SMALL_PACKS: usize = choose(16, 3) as usize;
+
+/// Bytes of a pack that was made of small ones, at the most.
+pub(super) const MERGED: u64 = choose(64 << 20, 64 << 10);

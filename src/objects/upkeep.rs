@@ -10,7 +10,7 @@ use super::{store::ObjectStore, tuning::UPKEEP};
 
 impl ObjectStore {
     /// Starts to look after the disk tier, every ten minutes for as long as the store lives: what was
-    /// used is written down, the quota is kept.
+    /// used is written down, small packs are merged, the quota is kept.
     pub fn look_after_disk(&self) {
         let runtime = self.0.runtime.clone();
         let store = Arc::downgrade(&self.0);

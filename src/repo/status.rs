@@ -77,6 +77,8 @@ pub struct DiskStatus {
     pub objects: u64,
     /// The bytes that all repositories of the cache folder may take together.
     pub quota: Option<u64>,
+    /// Why nothing more is kept at the moment, as when the disk is full; `None` if all is well.
+    pub paused: Option<String>,
 }
 
 /// A failure and when it was.
@@ -154,6 +156,7 @@ impl RepoFs {
                     packs: figures.packs,
                     objects: figures.objects,
                     quota: figures.quota,
+                    paused: figures.paused,
                 }),
             rejected_entries: self.0.rejected.entries(),
             last_error: status.last_error.map(|error| ErrorStatus {

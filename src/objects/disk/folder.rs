@@ -259,7 +259,7 @@ impl CacheFolder {
     }
 
     /// Removes what crashes left behind more than a day ago, what was being cleared when a process
-    /// ended, and makes room for the quota.
+    /// ended, merges small packs, and makes room for the quota.
     ///
     /// # Errors
     /// As [`CacheFolder::make_room`].
@@ -279,7 +279,9 @@ impl CacheFolder {
             }
         }
         for repo in self.repos()? {
-            self.open(&repo)?.remove_leftovers();
+            let tier = self.open(&repo)?;
+            tier.remove_leftovers();
+            tier.merge_packs()?;
         }
         let mut room = self.make_room(quota)?;
         room.left = self.bytes()?;

@@ -65,7 +65,7 @@ impl DiskTier {
         installed
     }
 
-    fn install(
+    pub(super) fn install(
         &self,
         file: &dyn DiskFile,
         temp: &Path,

@@ -10,24 +10,58 @@ use bytes::Bytes;
 
 use super::{
     super::tuning::BLOCK,
-    DiskTier,
+    DiskTier, Spool,
     packs::Pack,
     room::{Used, Written},
 };
 use crate::{
     git::{
         loose::LooseStream,
-        oid::{ObjectHasher, ObjectKind, Oid},
-        pack::Limits,
+        oid::{ObjectHasher, ObjectKind, Oid, object_id},
+        pack::{Limits, read},
     },
     seams::disk::{Disk, DiskFile},
 };
+
+/// Bytes of a large blob that are kept in memory at the most, when the disk takes no more.
+const MOST_IN_MEMORY: u64 = 256 << 20;
 
 /// A verified large blob on disk.
 pub struct LargeFile {
     file: Arc<dyn DiskFile>,
     size: u64,
     sums: Box<[u32]>,
+    /// Bytes of it that are in memory.
+    held: usize,
+}
+
+/// Content in memory in place of a file, where the disk takes no more.
+struct InMemory(Bytes);
+
+impl DiskFile for InMemory {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = self.0.get(start..).unwrap_or_default();
+        let len = buf.len().min(rest.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes a large blob in pieces; only the one whose id is right becomes visible.
@@ -62,7 +96,17 @@ impl LargeFile {
 
     /// Bytes of memory it holds.
     pub fn weight(&self) -> usize {
-        self.sums.len() * size_of::<u32>()
+        self.sums.len() * size_of::<u32>() + self.held
+    }
+
+    /// A verified blob that no disk takes.
+    fn in_memory(data: Bytes) -> Self {
+        Self {
+            size: data.len() as u64,
+            sums: data.chunks(BLOCK).map(crc32fast::hash).collect(),
+            held: data.len(),
+            file: Arc::new(InMemory(data)),
+        }
     }
 
     /// Up to `len` bytes from `offset`, fewer only at the end.
@@ -166,6 +210,7 @@ impl LargeWriter {
             file: self.file.clone(),
             size: self.size,
             sums: sums.into(),
+            held: 0,
         }))
     }
 }
@@ -193,7 +238,12 @@ impl DiskTier {
             return None;
         }
         self.uses.note(Used::Large, oid);
-        Some(LargeFile { file, size, sums })
+        Some(LargeFile {
+            file,
+            size,
+            sums,
+            held: 0,
+        })
     }
 
     /// Removes the plain file of a large blob that was found damaged.
@@ -207,7 +257,35 @@ impl DiskTier {
 
     /// Unpacks a large blob from a pack into its plain file. `None` if the pack's copy is damaged
     /// or the disk is full.
+    ///
+    /// If the disk is full, it is in memory, up to [`MOST_IN_MEMORY`] bytes of it.
     pub(super) fn large_from_pack(&self, pack: &Pack, oid: &Oid, size: u64) -> Option<LargeFile> {
+        let file = self.unpack_large(pack, oid, size);
+        file.or_else(|| {
+            let (kind, data) = pack.read(oid, self.hash, MOST_IN_MEMORY)?;
+            self.verified_in_memory(oid, kind, data)
+        })
+    }
+
+    fn verified_in_memory(&self, oid: &Oid, kind: ObjectKind, data: Bytes) -> Option<LargeFile> {
+        let verified = kind == ObjectKind::Blob && object_id(self.hash, kind, &data) == Some(*oid);
+        verified.then(|| LargeFile::in_memory(data))
+    }
+
+    /// A large blob out of a pack of which `spool` is all, and that no disk takes. `place` tells
+    /// where an object's entry begins.
+    pub fn large_from_memory(
+        &self,
+        spool: &Spool,
+        oid: &Oid,
+        place: &dyn Fn(&Oid) -> Option<u64>,
+    ) -> Option<LargeFile> {
+        let read = read::read_object(spool, place(oid)?, self.hash, place, MOST_IN_MEMORY);
+        let (kind, data) = read.ok()?;
+        self.verified_in_memory(oid, kind, data)
+    }
+
+    fn unpack_large(&self, pack: &Pack, oid: &Oid, size: u64) -> Option<LargeFile> {
         let mut writer = LargeWriter::new(self, *oid, size).ok()?;
         if pack
             .stream(oid, self.hash, &mut |data| {

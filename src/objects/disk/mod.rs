@@ -18,7 +18,9 @@ mod git_dir;
 mod install;
 mod large;
 mod loose;
+mod merge;
 mod packs;
+mod pause;
 mod pieces;
 mod room;
 mod sizes;
@@ -69,12 +71,13 @@ pub struct DiskTier {
     written: room::Written,
     uses: room::Uses,
     quota: Option<room::Quota>,
+    pause: pause::Pause,
     /// Says that the repository is in use. None where the file system has no locks.
     _in_use: Option<DiskLock>,
 }
 
 /// What the tier holds, for `status`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskStatus {
     /// Bytes of packs, indexes, loose objects and large files.
     pub bytes: u64,
@@ -84,6 +87,8 @@ pub struct DiskStatus {
     pub objects: u64,
     /// The bytes that all repositories of the cache folder may take together, if there is a bound.
     pub quota: Option<u64>,
+    /// Why nothing more is kept at the moment, if so.
+    pub paused: Option<String>,
 }
 
 impl DiskTier {
@@ -113,6 +118,7 @@ impl DiskTier {
             written: room::Written::default(),
             uses: room::Uses::default(),
             quota: None,
+            pause: pause::Pause::default(),
             _in_use: in_use,
         };
         tier.remove_leftovers();
@@ -160,6 +166,7 @@ impl DiskTier {
     pub fn status(&self) -> DiskStatus {
         let mut status = DiskStatus {
             quota: self.quota(),
+            paused: self.paused(),
             ..DiskStatus::default()
         };
         {

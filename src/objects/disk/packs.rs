@@ -76,6 +76,20 @@ impl Pack {
 impl Packs {
     /// Looks for packs that came since the last time, and forgets those that went.
     pub fn refresh(&mut self, disk: &dyn Disk, folder: &Path, hash: HashKind) -> io::Result<()> {
+        /// How often packs may go between a look into the folder and the opening of one.
+        const LOOKS: usize = 8;
+        for _ in 0..LOOKS {
+            // What went may be in a pack that came after the look into the folder.
+            if !self.look(disk, folder, hash)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pack went while it was to be opened.
+    fn look(&mut self, disk: &dyn Disk, folder: &Path, hash: HashKind) -> io::Result<bool> {
+        let mut went = false;
         let mut seen = BTreeMap::new();
         for entry in disk.read_dir(folder)? {
             let Some(name) = entry
@@ -97,14 +111,14 @@ impl Packs {
                     seen.insert(name.to_owned(), Arc::new(pack));
                 }
                 // Another process removed it just now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => went = true,
                 Err(error) => {
                     tracing::warn!(pack = name, %error, "a pack of the cache can't be used");
                 }
             }
         }
         self.known = seen;
-        Ok(())
+        Ok(went)
     }
 
     /// Forgets the pack `name`, so that the next look opens the file which has that name then.

@@ -157,7 +157,7 @@ impl Piece {
     ///
     /// An entry that is a delta has its base in the same pack, and the chain ends at a whole object
     /// of the same kind, so a look at the whole ones is enough.
-    fn may_have_trees(&self, disk: &dyn Disk, hash: HashKind) -> bool {
+    pub fn may_have_trees(&self, disk: &dyn Disk, hash: HashKind) -> bool {
         match self.kind {
             Kind::Large => false,
             Kind::Loose => self.files.iter().any(|name| {
@@ -265,6 +265,15 @@ pub(super) fn remove(
         freed += piece.bytes;
     }
     Ok(freed)
+}
+
+/// Removes `pieces` of the repository `dir` whose objects are all in another pack by now.
+///
+/// # Errors
+/// What the disk says; then some may still be there.
+pub(super) fn remove_copied(disk: &dyn Disk, dir: &Path, pieces: &[Piece]) -> io::Result<()> {
+    let _alone = lock_changes(disk, dir, Hold::Alone)?;
+    pieces.iter().try_for_each(|piece| piece.remove(disk))
 }
 
 /// Another value after each time that trees left the repository `dir`.

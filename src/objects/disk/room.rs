@@ -121,11 +121,23 @@ impl DiskTier {
     }
 
     /// What is to be done now and then: writes down what was used, lets go of what other processes
-    /// removed, and keeps the quota. Blocking.
+    /// removed, merges small packs, and keeps the quota. Blocking.
     pub fn keep_up(&self) {
         self.write_uses();
         self.refresh();
+        self.merge_small_packs();
         self.measure();
+    }
+
+    fn merge_small_packs(&self) {
+        if !self.takes_more() {
+            return;
+        }
+        match self.merge_packs() {
+            Ok(_) => {}
+            Err(error) if self.refused(&error) => {}
+            Err(error) => tracing::warn!(%error, "the cache's small packs could not be merged"),
+        }
     }
 
     /// Writes down what was used, as times of the files. A failure makes things look colder.

@@ -29,11 +29,14 @@ struct SpoolFile {
 impl Spool {
     /// An empty spool. Without a tier everything stays in memory.
     pub fn new(tier: Option<Arc<DiskTier>>) -> Self {
+        // What took no more a moment ago is not tried again yet.
+        let failed = tier.as_ref().filter(|tier| !tier.takes_more());
+        let failed = failed.and_then(|tier| tier.paused());
         Self {
             tier,
             file: None,
             tail: Vec::new(),
-            failed: None,
+            failed,
         }
     }
 
@@ -60,7 +63,10 @@ impl Spool {
         self.tail.extend_from_slice(data);
         let due = self.tail.len() >= SPILL && self.tier.is_some() && self.failed.is_none();
         if due && let Err(error) = self.spill() {
-            tracing::warn!(%error, "the cache folder takes no more; going on without it");
+            let told = self.tier.as_ref().is_some_and(|tier| tier.refused(&error));
+            if !told {
+                tracing::warn!(%error, "a pack can't be kept in the cache folder");
+            }
             self.failed = Some(error.to_string());
         }
         if due && let Some(tier) = self.tier.clone().filter(|tier| tier.is_room_due()) {

@@ -77,7 +77,7 @@ impl DiskTier {
     }
 
     /// How many objects the pack has, or what is wrong with it.
-    fn check_pack(&self, piece: &Piece) -> Result<u64, String> {
+    pub(super) fn check_pack(&self, piece: &Piece) -> Result<u64, String> {
         let file = |ending| {
             piece
                 .file(ending)
