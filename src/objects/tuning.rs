@@ -43,3 +43,6 @@ pub(super) const SMALL_PACKS: usize = choose(16, 3) as usize;
 
 /// Bytes of a pack that was made of small ones, at the most.
 pub(super) const MERGED: u64 = choose(64 << 20, 64 << 10);
+
+/// Indexes of packs of up to so many bytes are held in memory: 2,300 objects of SHA-1.
+pub(super) const INDEX_IN_MEMORY: u64 = choose(64 << 10, 2 << 10);

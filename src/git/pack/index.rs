@@ -8,9 +8,9 @@ use crate::git::oid::{HashKind, Oid};
 const MAGIC: &[u8; 8] = b"\xfftOc\0\0\0\x02";
 const FAN_OUT: usize = 256;
 /// Where the ids begin.
-const IDS: usize = MAGIC.len() + 4 * FAN_OUT;
+pub(super) const IDS: usize = MAGIC.len() + 4 * FAN_OUT;
 /// Marks an offset that stands in the table of 64-bit ones.
-const LARGE: u32 = 1 << 31;
+pub(super) const LARGE: u32 = 1 << 31;
 
 /// One object in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,37 +71,70 @@ pub struct Index {
     data: Bytes,
     hash: HashKind,
     len: usize,
+    fan_out: FanOut,
+}
+
+/// How many objects have ids whose first byte is at most 0, 1, … 255.
+#[derive(Clone, Debug)]
+pub(super) struct FanOut(Box<[u32; FAN_OUT]>);
+
+impl FanOut {
+    /// Takes `head`, the first [`IDS`] bytes of an index of `end` bytes, and checks that all of its
+    /// tables have room.
+    pub fn parse(head: &[u8], end: u64, hash: HashKind) -> Result<Self, PackError> {
+        if !head.starts_with(MAGIC) {
+            return Err(PackError::Index("is not of version 2"));
+        }
+        let trailers = 2 * hash.len_in_bytes() as u64;
+        let (counts, []) = head[MAGIC.len()..].as_chunks::<4>() else {
+            return Err(PackError::Index("is too short"));
+        };
+        if counts.len() != FAN_OUT || end < IDS as u64 + trailers {
+            return Err(PackError::Index("is too short"));
+        }
+        let mut fan_out = Box::new([0; FAN_OUT]);
+        for (count, raw) in fan_out.iter_mut().zip(counts) {
+            *count = u32::from_be_bytes(*raw);
+        }
+        if !fan_out.is_sorted() {
+            return Err(PackError::Index("has a fan-out table out of order"));
+        }
+        let len = u64::from(fan_out[FAN_OUT - 1]);
+        let fixed = len * (hash.len_in_bytes() as u64 + 4 + 4) + IDS as u64 + trailers;
+        match end.checked_sub(fixed) {
+            Some(large) if large % 8 == 0 && large / 8 <= len => Ok(Self(fan_out)),
+            _ => Err(PackError::Index(
+                "has a length that does not fit its number of objects",
+            )),
+        }
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.0[FAN_OUT - 1] as usize
+    }
+
+    /// From which place on, and up to which, ids begin as `oid` does.
+    pub fn bucket(&self, oid: &Oid) -> (usize, usize) {
+        let first = usize::from(oid.first_byte());
+        let up_to = |first: usize| self.0[first] as usize;
+        (first.checked_sub(1).map_or(0, up_to), up_to(first))
+    }
 }
 
 impl Index {
     /// Takes an index. Looks at its header, fan-out table and length only; what it says of single
     /// objects is for [`verify`](Self::verify), or for whoever reads the object, to check.
     pub fn parse(data: Bytes, hash: HashKind) -> Result<Self, PackError> {
-        if !data.starts_with(MAGIC) {
-            return Err(PackError::Index("is not of version 2"));
-        }
-        if data.len() < IDS + 2 * hash.len_in_bytes() {
-            return Err(PackError::Index("is too short"));
-        }
-        let mut index = Self { data, hash, len: 0 };
-        let counts: Vec<_> = (0..FAN_OUT)
-            .map(|first| index.word(MAGIC.len() + 4 * first))
-            .collect();
-        if !counts.is_sorted() {
-            return Err(PackError::Index("has a fan-out table out of order"));
-        }
-        index.len = counts[FAN_OUT - 1] as usize;
-        let large = index
-            .len
-            .checked_mul(hash.len_in_bytes() + 4 + 4)
-            .and_then(|fixed| fixed.checked_add(IDS + 2 * hash.len_in_bytes()))
-            .and_then(|fixed| index.data.len().checked_sub(fixed));
-        match large {
-            Some(large) if large % 8 == 0 && large / 8 <= index.len => Ok(index),
-            _ => Err(PackError::Index(
-                "has a length that does not fit its number of objects",
-            )),
-        }
+        let head = &data[..data.len().min(IDS)];
+        let fan_out = FanOut::parse(head, data.len() as u64, hash)?;
+        let len = fan_out.len();
+        Ok(Self {
+            data,
+            hash,
+            len,
+            fan_out,
+        })
     }
 
     /// Checks the checksum over the whole index, and that ids are in order and offsets in range.
@@ -135,9 +168,7 @@ impl Index {
 
     /// Where the entry of `oid` begins in the pack, if it is there; the first of several.
     pub fn find(&self, oid: &Oid) -> Option<u64> {
-        let first = usize::from(oid.first_byte());
-        let up_to = |first: usize| self.word(MAGIC.len() + 4 * first) as usize;
-        let (mut low, end) = (first.checked_sub(1).map_or(0, up_to), up_to(first));
+        let (mut low, end) = self.fan_out.bucket(oid);
         let mut high = end;
         while low < high {
             let middle = low + (high - low) / 2;

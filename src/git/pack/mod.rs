@@ -1,5 +1,5 @@
 //! Packs (gitformat-pack): decoded and verified as they arrive ([`StreamDecoder`]), read at any
-//! place once they are stored ([`read`]), found through their index ([`index`]), and built
+//! place once they are stored ([`read`]), found through their index ([`index`], [`index_file`]), and built
 //! ([`build`]).
 //!
 //! May import: bytes, crc32fast, flate2, gix-hash, rustc-hash, the room's `oid`, `delta`,
@@ -13,6 +13,7 @@ mod cache;
 mod entry;
 mod error;
 pub mod index;
+pub mod index_file;
 pub mod read;
 mod resolve;
 mod stream;

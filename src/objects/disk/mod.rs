@@ -13,6 +13,8 @@
 //! Packs and their indexes are synced before they are renamed. Loose objects and large files are
 //! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
 
+#[cfg(test)]
+mod bench;
 mod folder;
 mod git_dir;
 mod install;

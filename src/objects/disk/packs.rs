@@ -1,14 +1,14 @@
-//! The packs of an object directory: their indexes in memory, their bytes on disk.
+//! The packs of an object directory: small indexes in memory, large ones and all bytes on disk.
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{FileAt, room::PackUse};
+use super::{super::tuning::INDEX_IN_MEMORY, FileAt, room::PackUse};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
-        pack::{index::Index, read},
+        pack::{PackError, index::Index, index_file::IndexFile, read},
     },
     seams::disk::Disk,
 };
@@ -16,8 +16,14 @@ use crate::{
 /// One pack, open.
 pub(super) struct Pack {
     file: FileAt,
-    index: Index,
+    index: PackIndex,
     used: PackUse,
+}
+
+/// What [`Index`] and [`IndexFile`] have in common. A small one is worth less than an open file.
+enum PackIndex {
+    InMemory(Index),
+    Stored(IndexFile<FileAt>),
 }
 
 /// All packs that are known, by file name without its ending.
@@ -26,11 +32,41 @@ pub(super) struct Packs {
     known: BTreeMap<String, Arc<Pack>>,
 }
 
+impl PackIndex {
+    fn open(disk: &dyn Disk, path: &Path, hash: HashKind) -> io::Result<Self> {
+        let file = disk.open(path)?;
+        let len = file.len()?;
+        let damaged = |error| match error {
+            PackError::Read { source, .. } => source,
+            error => io::Error::new(io::ErrorKind::InvalidData, error),
+        };
+        if len > INDEX_IN_MEMORY {
+            let index = IndexFile::open(FileAt(file), len, hash).map_err(damaged)?;
+            return Ok(Self::Stored(index));
+        }
+        let index = Index::parse(Bytes::from(disk.read(path)?), hash).map_err(damaged)?;
+        Ok(Self::InMemory(index))
+    }
+
+    fn find(&self, oid: &Oid) -> Option<u64> {
+        match self {
+            Self::InMemory(index) => index.find(oid),
+            Self::Stored(index) => index.find(oid),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::InMemory(index) => index.len(),
+            Self::Stored(index) => index.len(),
+        }
+    }
+}
+
 impl Pack {
     /// Opens `name`.pack and .idx in `folder`.
     pub fn open(disk: &dyn Disk, folder: &Path, name: &str, hash: HashKind) -> io::Result<Self> {
-        let index = disk.read(&folder.join(format!("{name}.idx")))?;
-        let index = Index::parse(Bytes::from(index), hash).map_err(io::Error::other)?;
+        let index = PackIndex::open(disk, &folder.join(format!("{name}.idx")), hash)?;
         let file = FileAt(disk.open(&folder.join(format!("{name}.pack")))?);
         Ok(Self {
             file,
