@@ -116,6 +116,7 @@ async fn fetch(inner: &Arc<Inner>, wants: Vec<Want<Oid>>) {
             continue;
         }
         let request = Fetch {
+            have: None,
             wants: wants.iter().map(|want| want.key).collect(),
             filter: Filter::OnlyWanted,
         };

@@ -72,6 +72,9 @@ pub struct Fetch {
     pub wants: Vec<Oid>,
     /// What to leave out.
     pub filter: Filter,
+    /// A commit whose trees are all here: an origin that knows it may leave out all that is in its
+    /// tree. One that doesn't sends more.
+    pub have: Option<Oid>,
 }
 
 /// Takes what an origin sends, as it arrives. Called from async tasks: implementations do short

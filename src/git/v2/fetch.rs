@@ -1,4 +1,4 @@
-//! The `fetch` request: objects by id or by ref, with a filter, never with history to build on.
+//! The `fetch` request: objects by id or by ref, with a filter.
 
 use super::{Capabilities, begin, pktline};
 use crate::git::oid::Oid;
@@ -34,11 +34,15 @@ impl FilterSpec {
     }
 }
 
-/// What to fetch. No objects are ever named as present (`have`): an answer stands for itself.
+/// What to fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchRequest<'a> {
     /// The objects wanted.
     pub wants: &'a [Oid],
+    /// A commit that is here with its whole tree and without its parents: what its tree has is not
+    /// sent. It is named as shallow, so that nobody builds on its history. A server that does not
+    /// know it passes over it.
+    pub have: Option<Oid>,
     /// Full names of refs wanted, whatever they point to by then. Only for servers with
     /// [`Capabilities::fetch_ref_in_want`]; each must be a valid ref name.
     pub want_refs: &'a [&'a str],
@@ -65,6 +69,11 @@ pub fn fetch_request(caps: &Capabilities, request: &FetchRequest<'_>) -> Vec<u8>
         line("no-progress");
     }
     line("ofs-delta");
+    // Where history can't be cut, a commit that is named would stand for all of its history.
+    let have = request.have.filter(|_| caps.fetch_shallow);
+    if let Some(have) = have {
+        line(&format!("shallow {have}"));
+    }
     if let (Some(depth), true) = (request.deepen, caps.fetch_shallow) {
         line(&format!("deepen {depth}"));
     }
@@ -76,6 +85,9 @@ pub fn fetch_request(caps: &Capabilities, request: &FetchRequest<'_>) -> Vec<u8>
     }
     for name in request.want_refs {
         line(&format!("want-ref {name}"));
+    }
+    if let Some(have) = have {
+        line(&format!("have {have}"));
     }
     line("done");
     pktline::encode_flush(&mut out);
