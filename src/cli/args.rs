@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::repo;
+use crate::{mount::plan::Follow, repo};
 
 const EXAMPLES: &str = "\
 Examples:
   bonsai mount https://example.org/big/repo.git ~/big
   bonsai mount --ref v1.2 . /tmp/v1.2
   bonsai prefetch ~/big/src
+  bonsai mount --follow 30s https://example.org/big/repo.git ~/big
+  bonsai refresh ~/big
   bonsai status ~/big
   bonsai unmount ~/big
 
@@ -50,6 +52,8 @@ pub enum Command {
     Info(Info),
     /// Fetch the content of files and directories of a mount, to have it before it is read
     Prefetch(PrefetchPaths),
+    /// Move a mount that follows its ref on to what that means now
+    Refresh(Refresh),
     /// The background process of a mount; started by `bonsai mount`
     #[command(hide = true)]
     Daemon,
@@ -65,6 +69,9 @@ pub struct Mount {
     /// Branch, tag or commit id (of a URL the whole id) [default: the repository's HEAD]
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
+    /// Follow the branch: look every 30s, 5m, 1h, or (manual) by bonsai refresh alone
+    #[arg(long, value_name = "EVERY", value_parser = super::refresh::parse_follow)]
+    pub follow: Option<Follow>,
     /// Stay in the foreground until unmounted, Ctrl-C or SIGTERM
     #[arg(long)]
     pub foreground: bool,
@@ -154,6 +161,17 @@ pub struct PrefetchPaths {
     /// Files and directories in mounts; symlinks are not followed
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bonsai refresh`.
+#[derive(Debug, Args)]
+pub struct Refresh {
+    /// The mount point, or a path in the mount
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
     /// A JSON object
     #[arg(long)]
     pub json: bool,

@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod prefetch;
 mod progress;
+mod refresh;
 mod show;
 mod start;
 
@@ -54,6 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => show::status(&args, out),
         Command::Info(args) => show::info(&args, out),
         Command::Prefetch(args) => prefetch::prefetch(&args, out),
+        Command::Refresh(args) => refresh::refresh(&args, out),
         Command::Daemon => start::daemon(),
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     git::url::{Source, parse_source},
     mount::{
         MountError, background,
-        events::Event,
+        events::{self, Event},
         launch::{LaunchError, launch},
         life::{Start, Watcher, live},
         names::{AnyPath, printable},
@@ -77,6 +77,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         cache_dir: AnyPath(absolute(&cache_dir)?),
         memory: args.memory as usize * (1 << 20),
         prefetch: args.prefetch.into(),
+        follow: args.follow,
         allow_other: args.allow_other,
         xattrs: args.xattr,
         log: log.map(AnyPath),
@@ -165,8 +166,14 @@ fn in_foreground(plan: Plan, source: Source, state: StateRoot) -> Result<(), Fai
         state,
         folder,
         log: shown,
+        explain,
     };
     run(start, Orders::foreground, watcher)
+}
+
+/// For who asks a mount that has come up.
+fn explain(error: &MountError) -> events::Failure {
+    Failure::from(error).into()
 }
 
 fn open_log(path: Option<&Path>) -> Result<Option<std::fs::File>, MountError> {
@@ -236,6 +243,7 @@ fn in_background(plan: Plan, starter: oneshot::Receiver<()>) -> Result<(), Failu
         state,
         folder,
         log: Some(printable(&path)),
+        explain,
     };
     let watcher = OverPipe(Mutex::new(Narrator::default()));
     run(start, || Orders::background(starter), watcher)
@@ -316,6 +324,7 @@ mod tests {
             source: ".".into(),
             dir: "m".into(),
             reference: None,
+            follow: None,
             foreground: false,
             allow_other: false,
             xattr: false,

@@ -1,6 +1,11 @@
 //! The FUSE threads. May import: this room, fuser.
 
-use std::{ffi::OsStr, io, os::{fd::OwnedFd, unix::ffi::OsStrExt}, thread};
+use std::{
+    ffi::OsStr,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    thread,
+};
 
 use bonsaifs_core::fs::{Dropped, Provider};
 use fuser::{Config, INodeNo, SessionACL};
@@ -44,9 +49,9 @@ impl KernelCaches {
         let mut result = Ok(());
         for dropped in dropped {
             let told = match dropped {
-                Dropped::Name { parent, name } => {
-                    self.0.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
-                }
+                Dropped::Name { parent, name } => self
+                    .0
+                    .inval_entry(INodeNo(parent.0), OsStr::from_bytes(name)),
                 Dropped::Dir(ino) => self.0.inval_inode(INodeNo(ino.0), 0, 0),
             };
             if result.is_ok() {

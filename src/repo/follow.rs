@@ -77,7 +77,10 @@ impl RepoFs {
         let shown = self.shown();
         let target = resolved.peeled.unwrap_or(resolved.target);
         if target != shown.commit && !inner.store.origin().is_local() {
-            inner.store.bring_commit(resolved.target, shown.commit).await?;
+            inner
+                .store
+                .bring_commit(resolved.target, shown.commit)
+                .await?;
         }
         let (commit, root, time) = read_commit(&inner.store, &resolved).await?;
         Ok(Target {
@@ -93,17 +96,19 @@ impl RepoFs {
         (root_node(target.root), root_attr(self.shown().time))
     }
 
-    /// Notes that `target` is what is shown from now on, also for a later mount without a network.
-    pub async fn show(&self, target: Target) {
+    /// Notes that `target` is what is shown from now on.
+    pub fn show(&self, target: &Target) {
         tracing::info!(commit = %target.commit, time = target.time.secs, "the mount moves on");
-        {
-            let shown = self.0.shown.lock();
-            let mut shown = shown.expect("no code panics while it holds it");
-            shown.commit = target.commit;
-            shown.root = target.root;
-            shown.ref_name.clone_from(&target.resolved.name);
-            shown.offline = false;
-        }
+        let shown = self.0.shown.lock();
+        let mut shown = shown.expect("no code panics while it holds it");
+        shown.commit = target.commit;
+        shown.root = target.root;
+        shown.ref_name.clone_from(&target.resolved.name);
+        shown.offline = false;
+    }
+
+    /// Notes on disk what the ref means, for a later mount without a network.
+    pub async fn remember(&self, target: Target) {
         if self.0.store.origin().is_local() {
             return;
         }

@@ -18,11 +18,11 @@ mod switch;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 
+pub use self::switch::{DirChange, Dropped};
 use self::{
     number::{base_number, salted_number},
     shard::{Known, Shard},
 };
-pub use self::switch::{DirChange, Dropped};
 use super::{Attr, Ino, Kind, Listing, ListingBuilder};
 use crate::{
     cache::shards::Shards,

@@ -7,9 +7,7 @@
 
 use super::AsyncFs;
 use crate::{
-    fs::{
-        Attr, Dropped, FsErrorKind, FsResult, Ino, Kind, Listing, Provider, inodes::DirChange,
-    },
+    fs::{Attr, Dropped, FsErrorKind, FsResult, Ino, Kind, Listing, Provider, inodes::DirChange},
     sync::Arc,
 };
 
@@ -30,11 +28,7 @@ impl<P: Provider> AsyncFs<P> {
     ///
     /// # Errors
     /// What the provider fails to list either root with.
-    pub async fn prepare_switch(
-        &self,
-        root: P::Node,
-        attr: Attr,
-    ) -> FsResult<Switch<P::Node>> {
+    pub async fn prepare_switch(&self, root: P::Node, attr: Attr) -> FsResult<Switch<P::Node>> {
         let from = self.known(Ino::ROOT)?.node().clone();
         let mut changes = Vec::new();
         if from != root {
@@ -80,7 +74,9 @@ impl<P: Provider> AsyncFs<P> {
         if *self.known(Ino::ROOT)?.node() != switch.from {
             return Err(FsErrorKind::Stale.into());
         }
-        Ok(self.inodes.switch(switch.root, switch.attr, &switch.changes))
+        Ok(self
+            .inodes
+            .switch(switch.root, switch.attr, &switch.changes))
     }
 
     /// Where the directories are that are in both listings, and differ.
