@@ -121,6 +121,8 @@ fn a_refresh_shows_the_new_commit(source: impl AsRef<std::ffi::OsStr>, repo: &Re
     let mut stream = fs::read_dir(&dir).expect("a directory");
     let first = stream.next().expect("an entry").expect("an entry");
     assert_eq!(first.file_name(), "changes");
+    // It keeps the stream open.
+    drop(first);
 
     let said = refresh(&bonsai, &dir);
     assert_eq!((&said["moved"], &said["old"]), (&false.into(), &old.into()));
@@ -182,6 +184,105 @@ fn over_http() {
     let old = repo.commit(&old_tree());
     let server = GitServer::start(repo.root()).expect("a server");
     a_refresh_shows_the_new_commit(server.url("repo.git"), &repo, &old);
+}
+
+/// More entries than the C library reads ahead.
+#[test]
+fn an_open_directory_stream_keeps_the_old_commit() {
+    let many = |text: &str, from: u32| {
+        let mut files = Files::new().file("other", text);
+        for number in from..from + 5000 {
+            files.add_file(format!("dir/a-name-of-some-length-{number:05}"), text);
+        }
+        files
+    };
+    let repo = Repo::new();
+    repo.commit(&many("old", 0));
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &MANUAL);
+    let dir = mount.path("dir");
+    let before = names(&dir);
+    let mut stream = fs::read_dir(&dir).expect("a directory");
+    let idle = fs::read_dir(&dir).expect("a directory");
+    let mut seen: Vec<String> = Vec::new();
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        entry
+            .expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("UTF-8")
+    };
+    seen.push(name(stream.next().expect("an entry")));
+    repo.commit(&many("new", 2500));
+    refresh(&bonsai, mount.dir());
+    let after = names(&dir);
+    assert_eq!(after.len(), 5000);
+    assert_eq!(after[0], "a-name-of-some-length-02500");
+    seen.extend(stream.map(name));
+    assert_eq!(seen, before);
+    // One that had not begun to read has its snapshot all the same, and leaves nothing of it with
+    // the kernel.
+    assert_eq!(idle.map(name).collect::<Vec<_>>(), before);
+    assert_eq!(names(&dir), after);
+    fs::metadata(dir.join(&before[0])).expect_err("it is gone");
+    assert_eq!(read(dir.join(&after[0])), "new");
+    mount.unmount();
+}
+
+/// A look-up that the switch overtakes must not leave the old answer with the kernel.
+#[test]
+fn readers_during_refreshes_see_one_commit_or_the_other_and_the_new_one_after() {
+    let tree = |n: u32| {
+        let mut files = Files::new();
+        for dir in 0..8 {
+            files.add_file(format!("d{dir}/file"), format!("{n}\n"));
+            files.add_file(format!("d{dir}/only{n}"), "here\n");
+            files.add_file(format!("d{dir}/same"), "same\n");
+        }
+        files
+    };
+    let repo = Repo::new();
+    repo.commit(&tree(0));
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &MANUAL);
+    let dir = mount.dir().to_owned();
+    let end = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || end.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !is_over() {
+                    for number in 0..8 {
+                        let at = dir.join(format!("d{number}"));
+                        read(at.join("file"))
+                            .trim()
+                            .parse::<u32>()
+                            .expect("a number");
+                        assert_eq!(read(at.join("same")), "same\n");
+                        assert_eq!(names(&at).len(), 3);
+                        for n in 0..12 {
+                            let _ = fs::metadata(at.join(format!("only{n}")));
+                        }
+                    }
+                }
+            });
+        }
+        for n in 1..12 {
+            repo.commit(&tree(n));
+            refresh(&bonsai, &dir);
+            for number in 0..8 {
+                let at = dir.join(format!("d{number}"));
+                assert_eq!(read(at.join("file")), format!("{n}\n"));
+                let only = format!("only{n}");
+                assert_eq!(names(&at), ["file", &only, "same"]);
+                fs::metadata(at.join(&only)).expect("it came");
+                let before = at.join(format!("only{}", n - 1));
+                fs::metadata(before).expect_err("it is gone");
+            }
+        }
+        end.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    mount.unmount();
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl ObjectStore {
     }
 
     /// Brings `target`, a commit or a tag of one, with those of its trees that are not here, given
-    /// that `base` is a commit that is here: in one request, which the server answers with what
+    /// that `base` is the tree of a commit that is here: in one request, which the server answers with what
     /// differs.
     ///
     /// # Errors
@@ -114,8 +114,8 @@ impl ObjectStore {
     }
 }
 
-/// Downloads until nothing is missing; the commit's id. The first request leaves out what is in the
-/// tree of `have`.
+/// Downloads until nothing is missing; the commit's id. The first request leaves out the trees
+/// below `have`.
 async fn download(
     inner: &Arc<Inner>,
     target: Oid,

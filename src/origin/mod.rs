@@ -72,8 +72,8 @@ pub struct Fetch {
     pub wants: Vec<Oid>,
     /// What to leave out.
     pub filter: Filter,
-    /// A commit whose trees are all here: an origin that knows it may leave out all that is in its
-    /// tree. One that doesn't sends more.
+    /// A tree that is here with all trees below it: an origin that knows it may leave these out. One
+    /// that doesn't sends more.
     pub have: Option<Oid>,
 }
 

@@ -79,7 +79,7 @@ impl RepoFs {
         if target != shown.commit && !inner.store.origin().is_local() {
             inner
                 .store
-                .bring_commit(resolved.target, shown.commit)
+                .bring_commit(resolved.target, shown.root)
                 .await?;
         }
         let (commit, root, time) = read_commit(&inner.store, &resolved).await?;

@@ -39,9 +39,10 @@ impl FilterSpec {
 pub struct FetchRequest<'a> {
     /// The objects wanted.
     pub wants: &'a [Oid],
-    /// A commit that is here with its whole tree and without its parents: what its tree has is not
-    /// sent. It is named as shallow, so that nobody builds on its history. A server that does not
-    /// know it passes over it.
+    /// A tree that is here with all trees below it: what it has is not sent. A commit would do the
+    /// same only for thin packs (git-pack-objects marks the trees of commits on the far side for
+    /// `--thin` alone), and it would stand for its whole history. A server that does not know the
+    /// tree passes over it.
     pub have: Option<Oid>,
     /// Full names of refs wanted, whatever they point to by then. Only for servers with
     /// [`Capabilities::fetch_ref_in_want`]; each must be a valid ref name.
@@ -69,11 +70,6 @@ pub fn fetch_request(caps: &Capabilities, request: &FetchRequest<'_>) -> Vec<u8>
         line("no-progress");
     }
     line("ofs-delta");
-    // Where history can't be cut, a commit that is named would stand for all of its history.
-    let have = request.have.filter(|_| caps.fetch_shallow);
-    if let Some(have) = have {
-        line(&format!("shallow {have}"));
-    }
     if let (Some(depth), true) = (request.deepen, caps.fetch_shallow) {
         line(&format!("deepen {depth}"));
     }
@@ -86,7 +82,7 @@ pub fn fetch_request(caps: &Capabilities, request: &FetchRequest<'_>) -> Vec<u8>
     for name in request.want_refs {
         line(&format!("want-ref {name}"));
     }
-    if let Some(have) = have {
+    if let Some(have) = request.have {
         line(&format!("have {have}"));
     }
     line("done");
@@ -109,6 +105,20 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_tree_that_is_here_is_named_before_the_end() {
+        let wants = [Oid::null(HashKind::Sha1)];
+        let have = Oid::empty_tree(HashKind::Sha1);
+        let request = FetchRequest {
+            wants: &wants,
+            have: Some(have),
+            ..FetchRequest::default()
+        };
+        let lines = text(&Capabilities::assumed(HashKind::Sha1), &request);
+        let end = &lines[lines.len() - 3..];
+        assert_eq!(end, [&format!("have {have}"), "done", "Flush"]);
     }
 
     #[test]
