@@ -86,8 +86,8 @@ fn help(command: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-const COMMANDS: [&str; 7] = [
-    "mount", "unmount", "list", "status", "info", "prefetch", "cache",
+const COMMANDS: [&str; 8] = [
+    "mount", "unmount", "list", "status", "info", "prefetch", "cache", "refresh",
 ];
 const CACHE_COMMANDS: [&str; 4] = ["status", "verify", "gc", "clear"];
 

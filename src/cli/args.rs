@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::repo;
+use crate::{mount::plan::Follow, repo};
 
 const EXAMPLES: &str = "\
 Examples:
   bonsai mount https://example.org/big/repo.git ~/big
   bonsai mount --ref v1.2 . /tmp/v1.2
   bonsai prefetch ~/big/src
+  bonsai mount --follow 30s https://example.org/big/repo.git ~/big
+  bonsai refresh ~/big
   bonsai status ~/big
   bonsai unmount ~/big
 
@@ -52,6 +54,8 @@ pub enum Command {
     Prefetch(PrefetchPaths),
     /// Look after what was fetched: how much there is, whether it is sound, what may go
     Cache(CacheArgs),
+    /// Move a mount that follows its ref on to what that means now
+    Refresh(Refresh),
     /// The background process of a mount; started by `bonsai mount`
     #[command(hide = true)]
     Daemon,
@@ -67,6 +71,9 @@ pub struct Mount {
     /// Branch, tag or commit id (of a URL the whole id) [default: the repository's HEAD]
     #[arg(long = "ref", value_name = "REF")]
     pub reference: Option<String>,
+    /// Follow the branch: look every 30s, 5m, 1h, or (manual) by bonsai refresh alone
+    #[arg(long, value_name = "EVERY", value_parser = super::refresh::parse_follow)]
+    pub follow: Option<Follow>,
     /// Stay in the foreground until unmounted, Ctrl-C or SIGTERM
     #[arg(long)]
     pub foreground: bool,
@@ -221,6 +228,17 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let unit = UNITS.iter().find(|(name, _)| *name == unit.trim());
     let bytes = || number.parse::<u64>().ok()?.checked_mul(unit?.1);
     bytes().ok_or_else(|| "a size is a whole number and a unit, as in 500MiB or 10GiB".to_owned())
+}
+
+/// `bonsai refresh`.
+#[derive(Debug, Args)]
+pub struct Refresh {
+    /// The mount point, or a path in the mount
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -75,6 +75,14 @@ fn mount(error: &MountError) -> (Code, &'static str) {
         MountError::NoHelper { .. } => {
             (Code::NoHelper, "install the package fuse3, or run as root")
         }
+        MountError::Pinned { .. } => (
+            Code::Usage,
+            "mount it with --follow manual, or with --follow 30s",
+        ),
+        MountError::CannotFollow { .. } => (
+            Code::Usage,
+            "name a branch with --ref, or leave --follow out",
+        ),
         MountError::NotOurs { .. } => (Code::NotOurs, "bonsai list shows them"),
         MountError::Dead { .. } => (
             Code::NotOurs,

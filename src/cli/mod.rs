@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod prefetch;
 mod progress;
+mod refresh;
 mod show;
 mod start;
 
@@ -56,6 +57,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Info(args) => show::info(&args, out),
         Command::Prefetch(args) => prefetch::prefetch(&args, out),
         Command::Cache(args) => cache::cache(args, out),
+        Command::Refresh(args) => refresh::refresh(&args, out),
         Command::Daemon => start::daemon(),
     }
 }

@@ -192,6 +192,7 @@ fn status_lines(status: &Value) -> Vec<String> {
                 format!("{inodes} inodes, {listings} listings ({bytes})")
             }),
     );
+    line("follow", status.get("follow").and_then(follow));
     line(
         "origin",
         number("/origin/requests").map(|requests| {
@@ -248,6 +249,25 @@ fn status_lines(status: &Value) -> Vec<String> {
     );
     line("log", text("/log").map(str::to_owned));
     lines
+}
+
+/// How a mount follows its ref.
+fn follow(follow: &Value) -> Option<String> {
+    let number = |name| follow.get(name).and_then(Value::as_u64);
+    let follow = follow.as_object()?;
+    let how = match number("every_seconds") {
+        None => "by bonsai refresh".to_owned(),
+        Some(seconds) => format!("every {}", duration(seconds)),
+    };
+    let last = match number("refreshed_seconds_ago") {
+        None => "not refreshed yet".to_owned(),
+        Some(seconds) => format!("refreshed {} ago", duration(seconds)),
+    };
+    let failed = match follow.get("last_error").and_then(Value::as_str) {
+        None => String::new(),
+        Some(error) => format!(", the last try failed: {error}"),
+    };
+    Some(format!("{how}, {last}{failed}"))
 }
 
 /// A number of seconds for people.

@@ -21,7 +21,7 @@ use crate::{
     git::url::{Source, parse_source},
     mount::{
         MountError, background,
-        events::Event,
+        events::{self, Event},
         launch::{LaunchError, launch},
         life::{Start, Watcher, live},
         names::{AnyPath, printable},
@@ -78,6 +78,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         cache_size: args.cache_size,
         memory: args.memory as usize * (1 << 20),
         prefetch: args.prefetch.into(),
+        follow: args.follow,
         allow_other: args.allow_other,
         xattrs: args.xattr,
         log: log.map(AnyPath),
@@ -167,8 +168,14 @@ fn in_foreground(plan: Plan, source: Source, state: StateRoot) -> Result<(), Fai
         state,
         folder,
         log: shown,
+        explain,
     };
     run(start, Orders::foreground, watcher)
+}
+
+/// For who asks a mount that has come up.
+fn explain(error: &MountError) -> events::Failure {
+    Failure::from(error).into()
 }
 
 fn open_log(path: Option<&Path>) -> Result<Option<std::fs::File>, MountError> {
@@ -238,6 +245,7 @@ fn in_background(plan: Plan, starter: oneshot::Receiver<()>) -> Result<(), Failu
         state,
         folder,
         log: Some(printable(&path)),
+        explain,
     };
     let watcher = OverPipe(Mutex::new(Narrator::default()));
     run(start, || Orders::background(starter), watcher)
@@ -318,6 +326,7 @@ mod tests {
             source: ".".into(),
             dir: "m".into(),
             reference: None,
+            follow: None,
             foreground: false,
             allow_other: false,
             xattr: false,

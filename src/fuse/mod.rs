@@ -29,4 +29,4 @@ pub use counters::{Counters, Op};
 pub use errno::errno;
 pub use failures::{Failures, LastFailure};
 pub use policy::{Content, Opens, Policy, Xattrs};
-pub use session::{Session, Threads};
+pub use session::{KernelCaches, Session, Threads};

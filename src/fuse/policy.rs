@@ -7,12 +7,26 @@ use std::time::Duration;
 
 use fuser::{FopenFlags, InitFlags};
 
-/// What a mount shows, as far as the kernel's caches are concerned. A mount that follows a moving
-/// ref will be a second kind: finite times, opens answered, and invalidation.
+/// What a mount shows, as far as the kernel's caches are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// One commit: nothing ever changes.
     Pinned,
+    /// One commit after the other. The kernel may keep what it knows for ever all the same, as it
+    /// is told what to drop. A file that changes gets another inode, so the kernel opens files by
+    /// itself and no page is ever wrong. Directories keep their inodes and change, so each stream
+    /// has a handle that holds its snapshot; and the kernel may not keep their entries in order:
+    /// a stream from before a switch would write old ones into what the kernel keeps after it.
+    Following,
+}
+
+impl Content {
+    fn directories(self, skip: Opens) -> Opens {
+        match self {
+            Self::Pinned => skip,
+            Self::Following => Opens::Answered(FopenFlags::empty()),
+        }
+    }
 }
 
 /// Whether extended attributes can be read. The kernel remembers ENOSYS for a whole mount but
@@ -80,24 +94,22 @@ impl Policy {
                 Opens::Answered(otherwise)
             }
         };
-        match content {
-            Content::Pinned => Self {
-                entry_ttl: FOR_EVER,
-                attr_ttl: FOR_EVER,
-                negative_ttl: FOR_EVER,
-                files: skip(
-                    InitFlags::FUSE_NO_OPEN_SUPPORT,
-                    FopenFlags::FOPEN_KEEP_CACHE,
-                ),
-                directories: skip(
-                    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-                    FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-                ),
-                xattrs,
-                capabilities: WANTED & offered,
-                max_request: 1 << 20,
-                max_background: 256,
-            },
+        Self {
+            entry_ttl: FOR_EVER,
+            attr_ttl: FOR_EVER,
+            negative_ttl: FOR_EVER,
+            files: skip(
+                InitFlags::FUSE_NO_OPEN_SUPPORT,
+                FopenFlags::FOPEN_KEEP_CACHE,
+            ),
+            directories: content.directories(skip(
+                InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+                FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+            )),
+            xattrs,
+            capabilities: WANTED & offered,
+            max_request: 1 << 20,
+            max_background: 256,
         }
     }
 }
@@ -116,6 +128,15 @@ mod tests {
         assert_eq!(policy.files, Opens::Skipped);
         assert_eq!(policy.directories, Opens::Skipped);
         assert_eq!(policy.capabilities, WANTED);
+    }
+
+    #[test]
+    fn a_following_mount_answers_opendir_and_keeps_no_directories() {
+        let policy = Policy::new(Content::Following, Xattrs::Off, InitFlags::all());
+        assert_eq!(policy.entry_ttl, FOR_EVER);
+        assert_eq!(policy.files, Opens::Skipped);
+        let no_flags = Opens::Answered(FopenFlags::empty());
+        assert_eq!(policy.directories, no_flags);
     }
 
     #[test]

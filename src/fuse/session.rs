@@ -1,9 +1,14 @@
 //! The FUSE threads. May import: this room, fuser.
 
-use std::{io, os::fd::OwnedFd, thread};
+use std::{
+    ffi::OsStr,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    thread,
+};
 
-use bonsaifs_core::fs::Provider;
-use fuser::{Config, SessionACL};
+use bonsaifs_core::fs::{Dropped, Provider};
+use fuser::{Config, INodeNo, SessionACL};
 
 use super::Adapter;
 
@@ -28,11 +33,45 @@ impl Threads {
     }
 }
 
+/// What the kernel keeps of a mount.
+#[derive(Clone, Debug)]
+pub struct KernelCaches(fuser::Notifier);
+
+impl KernelCaches {
+    /// Has the kernel drop this and nothing else. Waits for look-ups under way in the directories
+    /// concerned, so it is nothing for a thread or a task that these may need: the kernel takes a
+    /// directory's lock, which each look-up holds until its answer is in place. That is why nothing
+    /// that was answered before can be kept after this.
+    ///
+    /// # Errors
+    /// The first that the kernel gave; it is told of all the rest all the same.
+    pub fn forget(&self, dropped: &[Dropped]) -> io::Result<()> {
+        let mut result = Ok(());
+        for dropped in dropped {
+            let told = match dropped {
+                Dropped::Name { parent, name } => self
+                    .0
+                    .inval_entry(INodeNo(parent.0), OsStr::from_bytes(name)),
+                Dropped::Dir(ino) => self.0.inval_inode(INodeNo(ino.0), 0, 0),
+            };
+            if result.is_ok() {
+                result = told;
+            }
+        }
+        result
+    }
+}
+
 /// A mount's FUSE threads.
 #[derive(Debug)]
-pub struct Session(());
+pub struct Session(KernelCaches);
 
 impl Session {
+    /// What the kernel keeps of this mount.
+    pub fn kernel_caches(&self) -> KernelCaches {
+        self.0.clone()
+    }
+
     /// Agrees on the protocol with the kernel behind `fd` (the mount's /dev/fuse), and starts the
     /// threads. They end, and call `ended`, once the filesystem is unmounted and nobody uses it
     /// any more; nothing else ends them.
@@ -54,9 +93,10 @@ impl Session {
         config.clone_fd = threads.own_queues && threads.count > 1;
         config.acl = SessionACL::All;
         let session = fuser::Session::from_fd(adapter, fd, SessionACL::All, config)?;
+        let kernel = KernelCaches(session.notifier());
         thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || ended(session.run()))?;
-        Ok(Self(()))
+        Ok(Self(kernel))
     }
 }

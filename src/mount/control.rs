@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{names::AnyPath, state::SOCKET};
+use super::{events::Failure, names::AnyPath, state::SOCKET};
 
 /// The longest line that is accepted, in bytes.
 pub const MAX_LINE: u64 = 1 << 20;
@@ -34,6 +34,9 @@ pub enum Request {
         /// The path; empty for the mount point itself.
         path: AnyPath,
     },
+    /// To look what the ref means now, and show that: [`Reply::Refreshed`] or
+    /// [`Reply::NotRefreshed`].
+    Refresh,
     /// To fetch the content of the next files at or below a path: [`Reply::Prefetched`] or
     /// [`Reply::Missing`].
     Prefetch {
@@ -61,6 +64,10 @@ pub enum Reply {
     Info(NodeReport),
     /// What became of one step of fetching ahead.
     Prefetched(PrefetchStep),
+    /// The mount shows what the ref means now.
+    Refreshed(Refreshed),
+    /// It does not, and shows what it did.
+    NotRefreshed(Failure),
     /// There is no such path.
     Missing,
     /// It could not be done.
@@ -83,6 +90,20 @@ pub struct NodeReport {
     pub size: Option<u64>,
     /// Where the content is: `here`, `memory`, `disk` or `not fetched`.
     pub content: String,
+}
+
+/// What became of `bonsai refresh`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refreshed {
+    /// The commit before.
+    pub old: String,
+    /// The commit that is shown now.
+    pub new: String,
+    /// The full name of the ref, if there is one.
+    #[serde(rename = "ref")]
+    pub ref_name: Option<String>,
+    /// Names and directories that the kernel was told to drop.
+    pub changed: u64,
 }
 
 /// What one step of `bonsai prefetch` came to.

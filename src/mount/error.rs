@@ -93,6 +93,18 @@ pub enum MountError {
         /// What was seen.
         reason: String,
     },
+    /// It was not mounted to follow anything.
+    #[error("{} is pinned to its commit", printable(.dir))]
+    Pinned {
+        /// The mount point.
+        dir: PathBuf,
+    },
+    /// `--follow` of what does not move.
+    #[error("--follow needs a branch, and {name} is a tag or a commit")]
+    CannotFollow {
+        /// What `--ref` said.
+        name: String,
+    },
     /// No mount of ours is there.
     #[error("{} is in no bonsai mount of yours", printable(.dir))]
     NotOurs {

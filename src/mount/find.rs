@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    control::{self, NodeReport, PrefetchStep, Reply, Request},
+    control::{self, NodeReport, PrefetchStep, Refreshed, Reply, Request},
     error::MountError,
+    events::Failure,
     mountinfo::MountTable,
     names::AnyPath,
     point,
@@ -94,6 +95,20 @@ pub fn prefetch(
             Some(next) => after = next,
             None => return Ok(sum),
         }
+    }
+}
+
+/// Has the living mount that `dir` is, or lies in, look what its ref means now.
+///
+/// # Errors
+/// [`MountError::NotOurs`], [`MountError::Dead`] or [`MountError::Silent`]; inside, what the mount
+/// failed with.
+pub fn refresh(state: &StateRoot, dir: &Path) -> Result<Result<Refreshed, Failure>, MountError> {
+    let place = Place::of(state, dir)?;
+    match place.ask(&Request::Refresh, PATIENCE_FOR_A_STEP)? {
+        Reply::Refreshed(told) => Ok(Ok(told)),
+        Reply::NotRefreshed(failure) => Ok(Err(failure)),
+        other => Err(unexpected(&place.instance, &other)),
     }
 }
 

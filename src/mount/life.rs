@@ -7,7 +7,7 @@
 use std::{
     fs, io,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -20,6 +20,8 @@ use super::{
     control::Reply,
     device::{self, Detach, DetachError},
     error::MountError,
+    events::Failure,
+    follow::Follower,
     names::DirFields,
     orders::Orders,
     plan::{Plan, Ready},
@@ -30,7 +32,7 @@ use super::{
     status::Gauges,
 };
 use crate::{
-    fuse::{Adapter, Content, Owner, Session, Threads},
+    fuse::{Adapter, KernelCaches, Owner, Session, Threads},
     git::url::Source,
     repo::{self, OpenOptions, Progress, RepoFs},
     seams::Seams,
@@ -63,6 +65,8 @@ pub struct Start {
     pub folder: OwnFolder,
     /// Where the log goes, if to a file.
     pub log: Option<String>,
+    /// The exit code and the words for an error.
+    pub explain: fn(&MountError) -> Failure,
 }
 
 /// Mounts, serves until told to end or unmounted, and cleans up.
@@ -82,12 +86,14 @@ pub async fn live(
         () = orders.stop_start() => return Err(MountError::Interrupted),
     };
     let (asks, asked) = mpsc::channel(8);
-    let server = mount.publish(&start, &claim, asks)?;
+    let (server, follower) = mount.publish(&start, &claim, asks)?;
+    let following = tokio::spawn(async move { follower.run().await });
     watcher.ready(&mount.ready(&claim));
     drop(watcher);
 
     let reply = mount.serve(&mut orders, asked).await;
     tracing::info!("the mount ends");
+    following.abort();
     server.stop(reply).await;
     mount.end().await;
     drop(claim);
@@ -99,6 +105,7 @@ pub async fn live(
 struct Mount {
     attached: Attached,
     gauges: Gauges,
+    kernel: KernelCaches,
     /// Ends when the kernel has let go of it.
     ended: oneshot::Receiver<io::Result<()>>,
 }
@@ -121,6 +128,10 @@ impl Mount {
             progress: Arc::new(move |progress| watcher.progress(progress)),
         };
         let repo = repo::open(seams, options).await?;
+        if plan.follow.is_some() && !repo.can_move() {
+            let name = plan.reference.clone().unwrap_or_default();
+            return Err(MountError::CannotFollow { name });
+        }
         let config = Config {
             listing_budget: plan.memory / 4,
             ..Config::default()
@@ -134,7 +145,7 @@ impl Mount {
             Arc::clone(&fs),
             Arc::clone(&seams.runtime),
             owner,
-            Content::Pinned,
+            plan.content(),
             plan.xattr_policy(),
         );
         let gauges = Gauges {
@@ -145,11 +156,12 @@ impl Mount {
             runtime: Arc::clone(&seams.runtime),
             start: seams.runtime.now(),
         };
-        let (attached, ended) = attach(plan, &gauges.repo, claim.dir(), adapter)?;
+        let (attached, kernel, ended) = attach(plan, &gauges.repo, claim.dir(), adapter)?;
         check_answers(claim.dir()).await?;
         Ok(Self {
             attached,
             gauges,
+            kernel,
             ended,
         })
     }
@@ -160,7 +172,7 @@ impl Mount {
         start: &Start,
         claim: &Claim,
         asks: mpsc::Sender<Unmount>,
-    ) -> Result<ServerTask, MountError> {
+    ) -> Result<(ServerTask, Arc<Follower>), MountError> {
         let ready = self.ready(claim);
         let started = UNIX_EPOCH.elapsed().unwrap_or_default();
         let record = Record {
@@ -174,14 +186,26 @@ impl Mount {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             log: start.log.clone(),
         };
-        let responder = Responder::new(self.gauges.clone(), record.clone(), asks);
+        let follower = Arc::new(Follower {
+            repo: self.gauges.repo.clone(),
+            fs: Arc::clone(&self.gauges.fs),
+            kernel: self.kernel.clone(),
+            runtime: Arc::clone(&self.gauges.runtime),
+            follow: start.plan.follow,
+            folder: start.folder.path().to_owned(),
+            record: Mutex::new(record.clone()),
+            busy: tokio::sync::Mutex::default(),
+            last: Mutex::default(),
+        });
+        let gauges = self.gauges.clone();
+        let responder = Responder::new(gauges, Arc::clone(&follower), start.explain, asks);
         let server = Server::bind(start.folder.path()).map_err(|error| MountError::State {
             path: start.folder.path().to_owned(),
             reason: error.to_string(),
         })?;
         let server = ServerTask::start(server, responder);
         start.folder.publish(&record)?;
-        Ok(server)
+        Ok((server, follower))
     }
 
     fn ready(&self, claim: &Claim) -> Ready {
@@ -248,12 +272,12 @@ fn attach(
     repo: &RepoFs,
     dir: &Path,
     adapter: Adapter<RepoFs>,
-) -> Result<(Attached, oneshot::Receiver<io::Result<()>>), MountError> {
+) -> Result<(Attached, KernelCaches, oneshot::Receiver<io::Result<()>>), MountError> {
     let fd = device::attach(dir, &repo.source(), plan.access())?;
     let attached = Attached::new(dir)?;
     let threads = Threads::for_this_machine(device::device_opens());
     let (end, ended) = oneshot::channel();
-    Session::start(adapter, fd, threads, move |result| {
+    let session = Session::start(adapter, fd, threads, move |result| {
         // Nobody may wait for it any more.
         let _ = end.send(result);
     })
@@ -261,7 +285,7 @@ fn attach(
         dir: dir.to_owned(),
         reason: error.to_string(),
     })?;
-    Ok((attached, ended))
+    Ok((attached, session.kernel_caches(), ended))
 }
 
 /// Asks the mount for its root as any process would.

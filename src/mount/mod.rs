@@ -12,6 +12,7 @@ pub mod device;
 mod error;
 pub mod events;
 pub mod find;
+mod follow;
 pub mod launch;
 pub mod life;
 pub mod mountinfo;

@@ -9,7 +9,11 @@ use super::{
     device::Access,
     names::{AnyPath, DirFields},
 };
-use crate::{fuse::Xattrs, origin::RefWant, repo::Prefetch};
+use crate::{
+    fuse::{Content, Xattrs},
+    origin::RefWant,
+    repo::Prefetch,
+};
 
 /// All that `bonsai mount` was told, with nothing left to look up in the caller's folder.
 #[derive(Clone, Serialize, Deserialize)]
@@ -28,6 +32,8 @@ pub struct Plan {
     pub memory: usize,
     /// What is fetched that nobody asked for.
     pub prefetch: Prefetch,
+    /// Whether and how it follows the ref; `None` if it stays with its commit.
+    pub follow: Option<Follow>,
     /// Whether other users may use it.
     pub allow_other: bool,
     /// Whether extended attributes can be read.
@@ -36,12 +42,33 @@ pub struct Plan {
     pub log: Option<AnyPath>,
 }
 
+/// How a mount follows its ref.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follow {
+    /// When `bonsai refresh` says so.
+    Manual,
+    /// By itself, too.
+    Every {
+        /// The time between two looks.
+        seconds: u64,
+    },
+}
+
 impl Plan {
     /// What is to be shown of the repository.
     pub fn want(&self) -> RefWant {
         match &self.reference {
             None => RefWant::Head,
             Some(name) => RefWant::Named(name.clone()),
+        }
+    }
+
+    /// What the kernel may keep.
+    pub fn content(&self) -> Content {
+        match self.follow {
+            None => Content::Pinned,
+            Some(_) => Content::Following,
         }
     }
 
@@ -112,6 +139,7 @@ mod tests {
             cache_size: Some(9),
             memory: 7,
             prefetch: Prefetch::All,
+            follow: Some(Follow::Every { seconds: 30 }),
             allow_other: true,
             xattrs: false,
             log: Some(any(b"/\xfd")),
@@ -124,6 +152,7 @@ mod tests {
         assert_eq!(back.log, plan.log);
         assert_eq!(back.cache_size, Some(9));
         assert_eq!(back.prefetch, Prefetch::All);
+        assert_eq!(back.follow, plan.follow);
         assert_eq!(back.want(), RefWant::Named("main".to_owned()));
         assert_eq!(back.access(), Access::Everyone);
         assert_eq!(back.xattr_policy(), Xattrs::Off);

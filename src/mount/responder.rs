@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::Path,
+    sync::Arc,
 };
 
 use bonsaifs_core::fs::{Found, FsErrorKind, Kind};
@@ -11,9 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     control::{NodeReport, PrefetchStep, Reply, Request},
+    error::MountError,
+    events::Failure,
+    follow::Follower,
     names::AnyPath,
     server::Answer,
-    state::Record,
     status::Gauges,
 };
 use crate::{objects::ObjectError, repo::Node};
@@ -30,23 +33,41 @@ pub struct Unmount {
 /// Answers for one mount.
 pub struct Responder {
     gauges: Gauges,
-    record: Record,
+    follower: Arc<Follower>,
+    explain: fn(&MountError) -> Failure,
     unmounts: mpsc::Sender<Unmount>,
 }
 
 impl Responder {
     /// Reads from `gauges`, and passes on to `unmounts`.
-    pub fn new(gauges: Gauges, record: Record, unmounts: mpsc::Sender<Unmount>) -> Self {
+    pub fn new(
+        gauges: Gauges,
+        follower: Arc<Follower>,
+        explain: fn(&MountError) -> Failure,
+        unmounts: mpsc::Sender<Unmount>,
+    ) -> Self {
         Self {
             gauges,
-            record,
+            follower,
+            explain,
             unmounts,
         }
     }
 
+    async fn refresh(&self) -> Reply {
+        // In a task of its own: a switch that has begun is told to the kernel whoever goes away.
+        let follower = Arc::clone(&self.follower);
+        let task = tokio::spawn(async move { follower.refresh().await });
+        match task.await {
+            Ok(Ok(told)) => Reply::Refreshed(told),
+            Ok(Err(error)) => Reply::NotRefreshed((self.explain)(&error)),
+            Err(error) => failed(&error),
+        }
+    }
+
     async fn status(&self) -> Reply {
-        let (gauges, record) = (self.gauges.clone(), self.record.clone());
-        let read = move || serde_json::to_value(gauges.read(record));
+        let (gauges, follower) = (self.gauges.clone(), Arc::clone(&self.follower));
+        let read = move || serde_json::to_value(gauges.read(follower.record(), follower.status()));
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(status)) => Reply::Status { status },
             Ok(Err(error)) => failed(&error),
@@ -150,6 +171,7 @@ impl Answer for Responder {
     async fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => self.status().await,
+            Request::Refresh => self.refresh().await,
             Request::Unmount { force } => self.unmount(force).await,
             Request::Info { path } => self.info(&path.0).await,
             Request::Prefetch { path, after } => self.prefetch(&path.0, &after.0).await,

@@ -109,7 +109,7 @@ mod tests {
     impl Answer for Echo {
         async fn answer(&self, request: Request) -> Reply {
             match request {
-                Request::Status => Reply::Unmounted,
+                Request::Status | Request::Refresh => Reply::Unmounted,
                 Request::Unmount { .. } => Reply::Busy,
                 Request::Info { path } | Request::Prefetch { path, .. } => Reply::Failed {
                     reason: path.0.display().to_string(),

@@ -327,17 +327,25 @@ impl OwnFolder {
     /// # Errors
     /// [`MountError::State`].
     pub fn publish(&self, record: &Record) -> Result<(), MountError> {
-        let write = || -> io::Result<()> {
-            let text = serde_json::to_vec_pretty(record)?;
-            let new = self.path.join("mount.json.new");
-            fs::write(&new, text)?;
-            fs::rename(&new, self.path.join(RECORD))
-        };
-        write().map_err(|error| MountError::State {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        })
+        publish(&self.path, record)
     }
+}
+
+/// Tells others of the mount whose folder this is; all of it or nothing.
+///
+/// # Errors
+/// [`MountError::State`].
+pub fn publish(folder: &Path, record: &Record) -> Result<(), MountError> {
+    let write = || -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(record)?;
+        let new = folder.join("mount.json.new");
+        fs::write(&new, text)?;
+        fs::rename(&new, folder.join(RECORD))
+    };
+    write().map_err(|error| MountError::State {
+        path: folder.to_owned(),
+        reason: error.to_string(),
+    })
 }
 
 impl Drop for OwnFolder {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bonsaifs_core::{fs::AsyncFs, rt::SharedRuntime};
 use serde::Serialize;
 
-use super::state::Record;
+use super::{follow::FollowStatus, state::Record};
 use crate::{
     fuse::{Counters, Failures, LastFailure},
     repo::{ErrorStatus, RepoFs, RepoStatus},
@@ -39,6 +39,7 @@ pub struct Status {
     inodes: u64,
     listings: u64,
     listing_bytes: u64,
+    follow: Option<FollowStatus>,
     #[serde(flatten)]
     repo: RepoStatus,
 }
@@ -58,7 +59,7 @@ struct Cache {
 
 impl Gauges {
     /// The figures of now. Reads the cache folder: not for a FUSE thread or a task.
-    pub fn read(&self, record: Record) -> Status {
+    pub fn read(&self, record: Record, follow: Option<FollowStatus>) -> Status {
         let now = self.runtime.now();
         let by_op: BTreeMap<_, _> = self.counters.all().collect();
         let stats = self.fs.stats();
@@ -78,6 +79,7 @@ impl Gauges {
             inodes: stats.inodes,
             listings: stats.listings,
             listing_bytes: stats.listing_bytes,
+            follow,
             repo,
         }
     }

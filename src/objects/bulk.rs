@@ -79,7 +79,7 @@ impl ObjectStore {
         let job = self.0.downloads.begin();
         let task = async move {
             let before = inner.trees_went().await;
-            match download(&inner, target, &counts).await {
+            match download(&inner, target, None, &counts).await {
                 Ok(commit) => {
                     drop(guard);
                     inner.mark_complete(commit, before).await;
@@ -95,20 +95,43 @@ impl ObjectStore {
         self.0.runtime.spawn("download commit", Box::pin(task));
         progress
     }
+
+    /// Brings `target`, a commit or a tag of one, with those of its trees that are not here, given
+    /// that `base` is the tree of a commit that is here: in one request, which the server answers with what
+    /// differs.
+    ///
+    /// # Errors
+    /// When the origin failed more often than is tried.
+    pub async fn bring_commit(&self, target: Oid, base: Oid) -> Result<(), OriginError> {
+        // What is known to be here must be.
+        self.settled().await;
+        let inner = &self.0;
+        let walker = inner.clone();
+        let look = move || walker.missing_trees(base).missing.is_empty();
+        let whole = run_blocking(&*inner.runtime, "walk trees", look).await;
+        let have = (whole == Some(true)).then_some(base);
+        let before = inner.trees_went().await;
+        let commit = download(inner, target, have, &Arc::default()).await?;
+        inner.mark_complete(commit, before).await;
+        Ok(())
+    }
 }
 
-/// Downloads until nothing is missing; the commit's id.
+/// Downloads until nothing is missing; the commit's id. The first request leaves out the trees
+/// below `have`.
 async fn download(
     inner: &Arc<Inner>,
     target: Oid,
+    have: Option<Oid>,
     progress: &Arc<BulkProgress>,
 ) -> Result<Option<Oid>, OriginError> {
     let new_retries = || Retries::new(&*inner.runtime, RetryPolicy::default());
     let mut retries = new_retries();
-    let mut wants = vec![target];
+    let (mut wants, mut have) = (vec![target], have);
     loop {
         let before = progress.objects_so_far();
         let request = Fetch {
+            have: have.take(),
             wants,
             filter: Filter::NoBlobs,
         };

@@ -139,6 +139,7 @@ async fn fetch(inner: &Arc<Inner>, mut wants: Vec<Want<Oid>>) {
             continue;
         }
         let request = Fetch {
+            have: None,
             wants: wants.iter().map(|want| want.key).collect(),
             filter: Filter::OnlyWanted,
         };

@@ -62,6 +62,7 @@ impl ObjectStore {
         };
         let inner = &batch.inner;
         let request = Fetch {
+            have: None,
             wants: batch.oids.clone(),
             filter: Filter::OnlyWanted,
         };

@@ -72,6 +72,9 @@ pub struct Fetch {
     pub wants: Vec<Oid>,
     /// What to leave out.
     pub filter: Filter,
+    /// A tree that is here with all trees below it: an origin that knows it may leave these out. One
+    /// that doesn't sends more.
+    pub have: Option<Oid>,
 }
 
 /// Takes what an origin sends, as it arrives. Called from async tasks: implementations do short

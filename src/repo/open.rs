@@ -144,7 +144,7 @@ pub async fn open(seams: &Seams, options: OpenOptions) -> Result<RepoFs, RepoErr
     Ok(RepoFs::new(
         seams.runtime.clone(),
         store,
-        resolved,
+        (options.want, resolved),
         Pinned {
             commit,
             root,
@@ -251,14 +251,14 @@ fn remember(
 }
 
 /// Under which name the meaning of a ref is remembered.
-fn want_key(want: &RefWant) -> String {
+pub(super) fn want_key(want: &RefWant) -> String {
     match want {
         RefWant::Head => String::new(),
         RefWant::Named(name) => name.clone(),
     }
 }
 
-async fn resolve(
+pub(super) async fn resolve(
     runtime: &SharedRuntime,
     origin: &dyn Origin,
     want: &RefWant,
@@ -332,7 +332,7 @@ async fn first_objects(
 }
 
 /// From the ref's target to its commit and root tree.
-async fn read_commit(
+pub(super) async fn read_commit(
     store: &ObjectStore,
     resolved: &Resolved,
 ) -> Result<(Oid, Oid, Timestamp), RepoError> {

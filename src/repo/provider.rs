@@ -7,7 +7,7 @@ use std::sync::{
 
 use bonsaifs_core::{
     cache::flight::SingleFlight,
-    fs::{Attr, FsError, FsErrorKind, FsResult, Kind, Listing, ListingBuilder, Provider, StatFs},
+    fs::{Attr, FsError, FsErrorKind, FsResult, Listing, ListingBuilder, Provider, StatFs},
     rt::{SharedRuntime, run_blocking},
 };
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use rustc_hash::FxHashSet;
 
 use super::{
     ahead::Ahead,
+    follow::{Shown, root_attr, root_node},
     open::Pinned,
     scan::Prefetch,
     tree::{self, Listed},
@@ -25,7 +26,7 @@ use crate::{
         tree::EntryMode,
     },
     objects::{Content, Missed, ObjectError, ObjectStore, disk::LargeFile},
-    origin::{OriginError, Resolved},
+    origin::{OriginError, RefWant, Resolved},
     seams::http::HttpError,
 };
 
@@ -51,7 +52,10 @@ pub struct RepoFs(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub runtime: SharedRuntime,
     pub store: ObjectStore,
-    pub resolved: Resolved,
+    /// What was asked for.
+    pub want: RefWant,
+    /// What is shown; another commit only after [`RepoFs::show`].
+    pub shown: Mutex<Shown>,
     pub pinned: Pinned,
     pub rejected: Rejected,
     pub known: Known,
@@ -106,7 +110,7 @@ impl RepoFs {
     pub(super) fn new(
         runtime: SharedRuntime,
         store: ObjectStore,
-        resolved: Resolved,
+        (want, resolved): (RefWant, Resolved),
         pinned: Pinned,
         prefetch: Prefetch,
     ) -> Self {
@@ -114,7 +118,14 @@ impl RepoFs {
             ahead: Ahead::new(runtime.clone(), store.clone(), pinned.root, prefetch),
             runtime,
             store,
-            resolved,
+            want,
+            shown: Mutex::new(Shown {
+                commit: pinned.commit,
+                root: pinned.root,
+                ref_name: resolved.name,
+                offline: pinned.offline,
+                time: pinned.time,
+            }),
             pinned,
             rejected: Rejected::default(),
             known: Known::default(),
@@ -256,19 +267,8 @@ impl Provider for RepoFs {
     type Node = Node;
 
     fn root(&self) -> (Node, Attr) {
-        let node = Node {
-            oid: self.0.pinned.root,
-            mode: EntryMode::Dir,
-        };
-        (
-            node,
-            Attr {
-                kind: Kind::Dir,
-                perm: 0o755,
-                size: 0,
-                mtime: self.0.pinned.time,
-            },
-        )
+        let shown = self.shown();
+        (root_node(shown.root), root_attr(shown.time))
     }
 
     async fn list(&self, dir: &Node) -> FsResult<Listing<Node>> {
@@ -406,7 +406,7 @@ impl Provider for RepoFs {
             ),
             (
                 "user.bonsai.commit".to_owned(),
-                self.0.pinned.commit.to_string().into_bytes(),
+                self.shown().commit.to_string().into_bytes(),
             ),
             (
                 "user.bonsai.content".to_owned(),

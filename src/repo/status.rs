@@ -110,17 +110,17 @@ impl RepoFs {
 
     /// The commit that is shown.
     pub fn commit(&self) -> Oid {
-        self.0.pinned.commit
+        self.shown().commit
     }
 
     /// The full name of the ref that led to the commit, if one did.
     pub fn ref_name(&self) -> Option<String> {
-        self.0.resolved.name.clone()
+        self.shown().ref_name
     }
 
     /// True if the origin could not be asked, and what was fetched before is shown.
     pub fn offline(&self) -> bool {
-        self.0.pinned.offline
+        self.shown().offline
     }
 
     /// Figures of now. Reads the cache's folders, which takes some milliseconds.

@@ -12,10 +12,13 @@
 mod content;
 mod dirs;
 mod paths;
+mod switch;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 
 use bytes::Bytes;
+
+pub use self::switch::Switch;
 
 use self::dirs::Open;
 use super::{
@@ -83,10 +86,22 @@ impl<P: Provider> AsyncFs<P> {
     /// kernel answers those itself. `NameTooLong` instead of it over [`NAME_MAX`]. `NotADirectory`, `Stale` if `parent` is not known, and what
     /// the provider fails with.
     pub async fn lookup(&self, parent: Ino, name: &[u8]) -> FsResult<Entry> {
-        let listing = self.listing(parent).await?;
-        let index = listing.find(name).ok_or_else(|| absent(name))?;
-        let attr = self.attr(&listing, index).await?;
-        Ok(self.entry(parent, &listing, index, attr))
+        loop {
+            let epoch = self.inodes.epoch();
+            let listing = self.listing(parent).await?;
+            let found = match listing.find(name) {
+                Some(index) => {
+                    let attr = self.attr(&listing, index).await?;
+                    self.entry(epoch, parent, &listing, index, attr).map(Ok)
+                }
+                // As with an entry: that of the tree before is no answer any more.
+                None if self.inodes.epoch() == epoch => Some(Err(absent(name).into())),
+                None => None,
+            };
+            if let Some(found) = found {
+                return found;
+            }
+        }
     }
 
     /// Takes back `n` look-ups of `ino`; with the last one the inode is gone. Costs no call to the
@@ -139,6 +154,7 @@ impl<P: Provider> AsyncFs<P> {
     }
 
     fn lookup_now(&self, parent: Ino, name: &[u8]) -> Option<FsResult<Entry>> {
+        let epoch = self.inodes.epoch();
         let listing = match self.listing_now(parent)? {
             Ok(listing) => listing,
             Err(error) => return Some(Err(error)),
@@ -146,23 +162,27 @@ impl<P: Provider> AsyncFs<P> {
         let Some(index) = listing.find(name) else {
             return Some(Err(absent(name).into()));
         };
-        let attr = self.attr_now(&listing, index)?;
-        Some(attr.map(|attr| self.entry(parent, &listing, index, attr)))
+        match self.attr_now(&listing, index)? {
+            // After a switch meanwhile the async half looks again.
+            Ok(attr) => self.entry(epoch, parent, &listing, index, attr).map(Ok),
+            Err(error) => Some(Err(error)),
+        }
     }
 
-    /// Counts a look-up; the last step of one.
+    /// Counts a look-up; the last step of one. `None` if the tree was switched since `epoch`.
     fn entry(
         &self,
+        epoch: u64,
         parent: Ino,
         listing: &Arc<Listing<P::Node>>,
         index: usize,
         attr: Attr,
-    ) -> Entry {
-        Entry {
-            ino: self.inodes.remember(parent, listing, index),
+    ) -> Option<Entry> {
+        Some(Entry {
+            ino: self.inodes.remember_at(epoch, parent, listing, index)?,
             generation: 0,
             attr,
-        }
+        })
     }
 
     /// The current listing of directory `dir`, if it is here or the provider has it at once.

@@ -14,9 +14,11 @@
 
 mod number;
 mod shard;
+mod switch;
 #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
 mod tests;
 
+pub use self::switch::{DirChange, Dropped};
 use self::{
     number::{base_number, salted_number},
     shard::{Known, Shard},
@@ -24,7 +26,7 @@ use self::{
 use super::{Attr, Ino, Kind, Listing, ListingBuilder};
 use crate::{
     cache::shards::Shards,
-    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    sync::{Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
 };
 
 /// The inodes that the kernel knows, or that are open.
@@ -33,14 +35,19 @@ pub struct Inodes<N> {
     shards: Shards<Shard<N>>,
     /// Which bits of a base number are used: all but in tests, which want collisions.
     mask: u64,
-    /// How many known inodes have a salted number, plus one for each call under way that may add
-    /// one. While it is 0, each known inode has its base number, and one look into one shard tells
+    /// How many known inodes have a salted number or are orphans, plus one for each call under way
+    /// that may add one. While it is 0, each known inode has its base number, and one look into one shard tells
     /// all about a path. Raised before a salted number is given, under `salting`; lowered after
     /// the inode is gone, under the lock of its shard.
     salted: AtomicUsize,
     /// The highest salt that any known inode may have. Whoever gives a salted number, or looks for
-    /// one, holds this lock.
+    /// one, or switches to another tree, holds this lock.
     salting: Mutex<u64>,
+    /// Even, and higher by two after each switch to another tree; odd while one is under way,
+    /// which holds `salting`. What is remembered for an answer is remembered only if this is what
+    /// it was when the answer began ([`Inodes::remember_at`]); it is looked at under the lock of
+    /// the shard, and changed before the switch takes that lock.
+    epoch: AtomicU64,
 }
 
 /// What is known of an inode: an entry of its parent's listing.
@@ -89,6 +96,7 @@ impl<N> Inodes<N> {
             mask,
             salted: AtomicUsize::new(0),
             salting: Mutex::new(0),
+            epoch: AtomicU64::new(0),
         };
         let root = Known::new(Ino::ROOT, Ino::ROOT, Arc::new(listing), 0);
         inodes.shard(Ino::ROOT).insert(root);
@@ -98,6 +106,48 @@ impl<N> Inodes<N> {
     /// Counts one look-up of entry `index` of `listing`, the listing of the directory `parent`,
     /// and gives its number.
     pub fn remember(&self, parent: Ino, listing: &Arc<Listing<N>>, index: usize) -> Ino {
+        let any = self.remember_if(When::Always, parent, listing, index);
+        any.expect("nothing stands against it")
+    }
+
+    /// [`Inodes::remember`], unless there was a switch to another tree since [`Inodes::epoch`] was
+    /// `epoch`: then `listing` may be of the tree before, and the answer is to be made again.
+    pub fn remember_at(
+        &self,
+        epoch: u64,
+        parent: Ino,
+        listing: &Arc<Listing<N>>,
+        index: usize,
+    ) -> Option<Ino> {
+        self.remember_if(When::Epoch(epoch), parent, listing, index)
+    }
+
+    /// [`Inodes::remember`] of an entry whose listing may be of a tree before, for a reply of which
+    /// the kernel keeps nothing: an inode that is known stays what it is.
+    pub fn remember_old(&self, parent: Ino, listing: &Arc<Listing<N>>, index: usize) -> Ino {
+        let any = self.remember_if(When::Old, parent, listing, index);
+        any.expect("nothing stands against it")
+    }
+
+    /// The number of switches so far, doubled. Waits while one is under way, which is work in
+    /// memory alone.
+    pub fn epoch(&self) -> u64 {
+        loop {
+            let epoch = self.epoch.load(Ordering::Acquire);
+            if epoch.is_multiple_of(2) {
+                return epoch;
+            }
+            drop(lock(&self.salting));
+        }
+    }
+
+    fn remember_if(
+        &self,
+        when: When,
+        parent: Ino,
+        listing: &Arc<Listing<N>>,
+        index: usize,
+    ) -> Option<Ino> {
         let path = Path {
             parent,
             listing,
@@ -105,26 +155,38 @@ impl<N> Inodes<N> {
         };
         let base = path.base(self.mask);
         let mut shard = self.shard(base);
+        if !self.may(when) {
+            return None;
+        }
         if self.no_salts() {
             match shard.get(base) {
                 None => {
                     shard.insert(path.known_as(base));
-                    return base;
+                    return Some(base);
                 }
                 Some(known) if path.is(known) => {
-                    let replaced = path.count(known);
+                    let replaced = path.count(known, when);
                     if replaced.is_some() {
                         shard.clear_at_hand(base);
                     }
                     drop(shard);
                     drop(replaced);
-                    return base;
+                    return Some(base);
                 }
                 Some(_) => {}
             }
         }
         drop(shard);
-        self.remember_salted(base, &path)
+        self.remember_salted(base, &path, when)
+    }
+
+    /// Whether something may be remembered. Only under a lock that a switch takes after it has
+    /// changed `epoch`.
+    fn may(&self, when: When) -> bool {
+        match when {
+            When::Always | When::Old => true,
+            When::Epoch(epoch) => self.epoch.load(Ordering::Acquire) == epoch,
+        }
     }
 
     /// The number of entry `index` of `listing`, the listing of `parent`, without counting a
@@ -231,7 +293,7 @@ impl<N> Inodes<N> {
         let removed = shard.remove(ino);
         if removed
             .as_ref()
-            .is_some_and(|known| known.base(self.mask) != ino)
+            .is_some_and(|known| known.is_salted(self.mask))
         {
             self.salted.fetch_sub(1, Ordering::AcqRel);
         }
@@ -247,8 +309,12 @@ impl<N> Inodes<N> {
 
     /// [`Inodes::remember`] where the base number is taken, or may have been when this path was
     /// first remembered.
-    fn remember_salted(&self, base: Ino, path: &Path<'_, N>) -> Ino {
+    fn remember_salted(&self, base: Ino, path: &Path<'_, N>, when: When) -> Option<Ino> {
         let mut highest = lock(&self.salting);
+        // No switch begins while this lock is held.
+        if !self.may(when) {
+            return None;
+        }
         // From here on everyone who wants to add an inode comes this way, and waits: a number
         // found free stays free until it is ours.
         if self.salted.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -258,7 +324,7 @@ impl<N> Inodes<N> {
         let found = self.search(base, *highest, |known| {
             let is_it = path.is(known);
             if is_it {
-                replaced = path.count(known);
+                replaced = path.count(known, when);
             }
             is_it
         });
@@ -281,7 +347,7 @@ impl<N> Inodes<N> {
         };
         drop(highest);
         drop(replaced);
-        ino
+        Some(ino)
     }
 
     /// Looks for a path under each number that it may have, `highest` being the highest salt in
@@ -311,6 +377,17 @@ impl<N> Inodes<N> {
         }
         unreachable!("there are more numbers than memory for inodes")
     }
+}
+
+/// On what condition something is remembered.
+#[derive(Clone, Copy)]
+enum When {
+    /// On none.
+    Always,
+    /// No switch began since.
+    Epoch(u64),
+    /// On none, but what is known already is not moved over.
+    Old,
 }
 
 /// What became of the search for a path among the known inodes.
@@ -354,9 +431,10 @@ impl<N> Path<'_, N> {
 
     /// Counts a look-up of `known`, which is this path, and moves it over to this snapshot unless
     /// that is the older one. Gives what is to be dropped outside of the lock.
-    fn count(&self, known: &mut Known<N>) -> Option<Arc<Listing<N>>> {
+    fn count(&self, known: &mut Known<N>, when: When) -> Option<Arc<Listing<N>>> {
         known.lookups = known.lookups.saturating_add(1);
-        if Arc::ptr_eq(&known.listing, self.listing) || self.listing.is_superseded() {
+        let older = self.listing.is_superseded() || matches!(when, When::Old);
+        if Arc::ptr_eq(&known.listing, self.listing) || older {
             return None;
         }
         known.index =

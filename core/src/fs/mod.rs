@@ -16,11 +16,12 @@ mod provider;
 mod reply;
 mod tally;
 
-pub use async_fs::AsyncFs;
+pub use async_fs::{AsyncFs, Switch};
 pub use attr::{Attr, Ino, Kind, NAME_MAX, StatFs, Timestamp};
 pub use composite::{Composite, CompositeBuilder, CompositeNode, MountError};
 pub use either::Either;
 pub use error::{FsError, FsErrorKind, FsResult};
+pub use inodes::Dropped;
 pub use listing::{BadName, Listing, ListingBuilder, ListingEntry, NameProblem};
 pub use provider::Provider;
 pub use reply::{Config, DirItem, DirItemPlus, Entry, Found, FsStats, Scan, Take};

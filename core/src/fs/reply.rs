@@ -92,6 +92,8 @@ pub struct Scan<N> {
     pub(super) ino: Ino,
     pub(super) parent: Ino,
     pub(super) listing: Arc<Listing<N>>,
+    /// The switches to other trees that were before it was opened.
+    pub(crate) epoch: u64,
 }
 
 impl<N> Clone for Scan<N> {
@@ -100,6 +102,7 @@ impl<N> Clone for Scan<N> {
             ino: self.ino,
             parent: self.parent,
             listing: Arc::clone(&self.listing),
+            epoch: self.epoch,
         }
     }
 }

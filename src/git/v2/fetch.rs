@@ -1,4 +1,4 @@
-//! The `fetch` request: objects by id or by ref, with a filter, never with history to build on.
+//! The `fetch` request: objects by id or by ref, with a filter.
 
 use super::{Capabilities, begin, pktline};
 use crate::git::oid::Oid;
@@ -34,11 +34,16 @@ impl FilterSpec {
     }
 }
 
-/// What to fetch. No objects are ever named as present (`have`): an answer stands for itself.
+/// What to fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchRequest<'a> {
     /// The objects wanted.
     pub wants: &'a [Oid],
+    /// A tree that is here with all trees below it: what it has is not sent. A commit would do the
+    /// same only for thin packs (git-pack-objects marks the trees of commits on the far side for
+    /// `--thin` alone), and it would stand for its whole history. A server that does not know the
+    /// tree passes over it.
+    pub have: Option<Oid>,
     /// Full names of refs wanted, whatever they point to by then. Only for servers with
     /// [`Capabilities::fetch_ref_in_want`]; each must be a valid ref name.
     pub want_refs: &'a [&'a str],
@@ -77,6 +82,9 @@ pub fn fetch_request(caps: &Capabilities, request: &FetchRequest<'_>) -> Vec<u8>
     for name in request.want_refs {
         line(&format!("want-ref {name}"));
     }
+    if let Some(have) = request.have {
+        line(&format!("have {have}"));
+    }
     line("done");
     pktline::encode_flush(&mut out);
     out
@@ -97,6 +105,20 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_tree_that_is_here_is_named_before_the_end() {
+        let wants = [Oid::null(HashKind::Sha1)];
+        let have = Oid::empty_tree(HashKind::Sha1);
+        let request = FetchRequest {
+            wants: &wants,
+            have: Some(have),
+            ..FetchRequest::default()
+        };
+        let lines = text(&Capabilities::assumed(), &request);
+        let end = &lines[lines.len() - 3..];
+        assert_eq!(end, [&format!("have {have}"), "done", "Flush"]);
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Inner {
         let hash = basis.caps.hash;
         let request = FetchRequest {
             wants: &fetch.wants,
+            have: fetch.have,
             filter: match fetch.filter {
                 Filter::None => None,
                 Filter::NoBlobs => Some(FilterSpec::BlobNone),

@@ -24,6 +24,7 @@ impl<P: Provider> AsyncFs<P> {
     /// Opens directory `dir` for reading, if its listing can be had without waiting; see
     /// [`AsyncFs::scan`].
     pub fn try_scan(&self, dir: Ino) -> Option<FsResult<Scan<P::Node>>> {
+        let epoch = self.inodes.epoch();
         let answer = self.listing_now(dir);
         let scan = answer.map(|listing| {
             let parent = self.parent(dir)?;
@@ -31,6 +32,7 @@ impl<P: Provider> AsyncFs<P> {
                 ino: dir,
                 parent,
                 listing: listing?,
+                epoch,
             })
         });
         self.tallied(dir, scan)
@@ -41,12 +43,14 @@ impl<P: Provider> AsyncFs<P> {
     /// # Errors
     /// `NotADirectory`, `Stale` if `dir` is not known, and what the provider fails with.
     pub async fn scan(&self, dir: Ino) -> FsResult<Scan<P::Node>> {
+        let epoch = self.inodes.epoch();
         let listing = self.listing(dir).await?;
         let parent = self.parent(dir)?;
         Ok(Scan {
             ino: dir,
             parent,
             listing,
+            epoch,
         })
     }
 
@@ -86,7 +90,8 @@ impl<P: Provider> AsyncFs<P> {
     /// it, so no forget can come too early; one that finds no room is taken back.
     ///
     /// A size that is not known and not to be had at once leaves its entry without attributes; it
-    /// never fails the directory.
+    /// never fails the directory. A directory opened before a switch to another tree has none at
+    /// all: the kernel would keep them for the names as they are now.
     pub fn readdirplus(
         &self,
         scan: &Scan<P::Node>,
@@ -106,8 +111,12 @@ impl<P: Provider> AsyncFs<P> {
                 Place::DotDot => (dot(scan.parent, b".."), None),
                 Place::Entry(index) => {
                     let listing = &scan.listing;
+                    let (inodes, dir) = (&self.inodes, scan.ino);
                     let attr = self.attr_now(listing, index).and_then(Result::ok);
-                    let ino = self.inodes.remember(scan.ino, listing, index);
+                    let (ino, attr) = match inodes.remember_at(scan.epoch, dir, listing, index) {
+                        Some(ino) => (ino, attr),
+                        None => (inodes.remember_old(dir, listing, index), None),
+                    };
                     let item = DirItemPlus {
                         ino,
                         offset: next,

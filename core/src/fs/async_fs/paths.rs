@@ -48,11 +48,11 @@ impl<P: Provider> AsyncFs<P> {
         &self,
         path: &[S],
     ) -> FsResult<Found<P::Node>> {
-        let (node, attr) = self.provider.root();
+        let root = self.known(Ino::ROOT)?;
         let mut found = Found {
-            node,
+            node: root.node().clone(),
             kind: Kind::Dir,
-            attr: Some(attr),
+            attr: root.attr(),
         };
         for name in path {
             if found.kind != Kind::Dir {

@@ -11,11 +11,14 @@ use crate::{
     sync::{Arc, Weak},
 };
 
+/// The parent of an orphan: no inode has this number.
+const NOBODY: Ino = Ino(0);
+
 /// A known inode. 40 bytes: there may be ten million.
 #[derive(Debug)]
 pub(super) struct Known<N> {
     ino: Ino,
-    /// The directory it is in. Its own, in the root.
+    /// The directory it is in. Its own, in the root; [`NOBODY`] in an orphan.
     pub(super) parent: Ino,
     /// The listing that has its name, kind, node and attributes.
     pub(super) listing: Arc<Listing<N>>,
@@ -44,6 +47,16 @@ impl<N> Known<N> {
     /// The number it has unless that was taken.
     pub(super) fn base(&self, mask: u64) -> Ino {
         base_number(self.parent, self.listing.hash(self.at()), self.kind(), mask)
+    }
+
+    /// True if its number may be another than that of its path.
+    pub(super) fn is_salted(&self, mask: u64) -> bool {
+        self.parent == NOBODY || self.base(mask) != self.ino
+    }
+
+    /// From now on no path leads to it.
+    pub(super) fn make_orphan(&mut self) {
+        self.parent = NOBODY;
     }
 
     pub(super) fn at(&self) -> usize {

@@ -51,6 +51,7 @@ fn id(hex: &str) -> Oid {
 
 fn fetch_of(filter: Filter, wants: &[Oid]) -> Fetch {
     Fetch {
+        have: None,
         wants: wants.to_vec(),
         filter,
     }

@@ -214,6 +214,7 @@ async fn a_login_that_expires_is_asked_for_once_more() {
     origin.resolve(&RefWant::Head).await.expect("let in");
     world.runtime.run_tasks().await;
     let fetch = Fetch {
+        have: None,
         wants: vec![oid('1')],
         filter: Filter::NoBlobs,
     };

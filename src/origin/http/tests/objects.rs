@@ -8,6 +8,7 @@ use crate::{
 
 fn fetch(filter: Filter, wants: &str) -> Fetch {
     Fetch {
+        have: None,
         wants: wants.chars().map(oid).collect(),
         filter,
     }

@@ -78,6 +78,7 @@ async fn errors(mut world: World, url: &str) -> Vec<OriginError> {
     world.settings = GitSettings::parse(b"http.extraheader\nX-Key: header-secret\0");
     let origin = world.origin(url).await;
     let fetch = Fetch {
+        have: None,
         wants: vec![oid('1')],
         filter: Filter::NoBlobs,
     };

@@ -72,6 +72,7 @@ async fn fetch(
 ) -> (Result<(), OriginError>, Sink) {
     let mut sink = Sink::default();
     let fetch = Fetch {
+        have: None,
         wants: wants.to_vec(),
         filter,
     };

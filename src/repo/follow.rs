@@ -1,0 +1,156 @@
+//! Following a ref: what it means now, and the way there.
+//!
+//! Always holds: what is shown changes only when [`RepoFs::show`] is called, which is after the
+//! new commit and all its trees are here; whatever fails before that leaves the old one.
+
+use bonsaifs_core::{
+    fs::{Attr, Kind, Timestamp},
+    rt::run_blocking,
+};
+
+use super::{
+    error::RepoError,
+    open::{read_commit, resolve, want_key},
+    provider::{Node, RepoFs},
+};
+use crate::{
+    git::{oid::Oid, tree::EntryMode},
+    objects::disk::Remembered,
+    origin::{OriginError, RefWant, Resolved},
+};
+
+/// What a ref turned out to mean.
+pub struct Target {
+    resolved: Resolved,
+    commit: Oid,
+    root: Oid,
+    time: Timestamp,
+}
+
+/// What a mount shows at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The commit.
+    pub commit: Oid,
+    /// Its tree.
+    pub root: Oid,
+    /// The full name of the ref that led to it, if one did.
+    pub ref_name: Option<String>,
+    /// True if the origin has not been asked since the mount was made from the cache alone.
+    pub offline: bool,
+    /// The time of the commit that the mount began with.
+    pub time: Timestamp,
+}
+
+impl Target {
+    /// The commit.
+    pub fn commit(&self) -> Oid {
+        self.commit
+    }
+}
+
+impl RepoFs {
+    /// What is shown.
+    pub fn shown(&self) -> Shown {
+        let shown = self.0.shown.lock();
+        shown.expect("no code panics while it holds it").clone()
+    }
+
+    /// Whether what was asked for can move: a branch, `HEAD`, or another ref, but neither a tag nor
+    /// a commit by its id.
+    pub fn can_move(&self) -> bool {
+        match (&self.0.want, &self.shown().ref_name) {
+            (RefWant::Head, _) => true,
+            (RefWant::Named(_), Some(name)) => !name.starts_with("refs/tags/"),
+            (RefWant::Named(_), None) => false,
+        }
+    }
+
+    /// Asks the origin what the ref means now. If that is another commit, brings it with those of
+    /// its trees that are not here, in one request.
+    ///
+    /// # Errors
+    /// As those of [`super::open`].
+    pub async fn look(&self) -> Result<Target, RepoError> {
+        let inner = &self.0;
+        let resolved = resolve(&inner.runtime, &**inner.store.origin(), &inner.want).await?;
+        let shown = self.shown();
+        let target = resolved.peeled.unwrap_or(resolved.target);
+        if target != shown.commit && !inner.store.origin().is_local() {
+            inner
+                .store
+                .bring_commit(resolved.target, shown.root)
+                .await?;
+        }
+        let (commit, root, time) = read_commit(&inner.store, &resolved).await?;
+        Ok(Target {
+            resolved,
+            commit,
+            root,
+            time,
+        })
+    }
+
+    /// The root directory of `target`.
+    pub fn root_of(&self, target: &Target) -> (Node, Attr) {
+        (root_node(target.root), root_attr(self.shown().time))
+    }
+
+    /// Notes that `target` is what is shown from now on.
+    pub fn show(&self, target: &Target) {
+        tracing::info!(commit = %target.commit, time = target.time.secs, "the mount moves on");
+        let shown = self.0.shown.lock();
+        let mut shown = shown.expect("no code panics while it holds it");
+        shown.commit = target.commit;
+        shown.root = target.root;
+        shown.ref_name.clone_from(&target.resolved.name);
+        shown.offline = false;
+    }
+
+    /// Notes on disk what the ref means, for a later mount without a network.
+    pub async fn remember(&self, target: Target) {
+        if self.0.store.origin().is_local() {
+            return;
+        }
+        self.0.store.settled().await;
+        let disk = self.0.store.disk().cloned();
+        let key = want_key(&self.0.want);
+        let what = Remembered {
+            name: target.resolved.name,
+            target: target.resolved.target,
+            commit: target.commit,
+        };
+        let keep = move || disk.map_or(Ok(()), |disk| disk.remember(&key, &what));
+        let kept = run_blocking(&*self.0.runtime, "remember ref", keep).await;
+        if let Some(Err(error)) = kept {
+            tracing::warn!(%error, "the cache could not remember what the ref meant");
+        }
+    }
+
+    /// How long the origin wants to be left alone after it failed so.
+    pub fn retry_after(error: &RepoError) -> Option<std::time::Duration> {
+        match error {
+            RepoError::Origin(
+                OriginError::RateLimited { retry_after, .. }
+                | OriginError::Server { retry_after, .. },
+            ) => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn root_node(oid: Oid) -> Node {
+    Node {
+        oid,
+        mode: EntryMode::Dir,
+    }
+}
+
+pub(super) fn root_attr(mtime: Timestamp) -> Attr {
+    Attr {
+        kind: Kind::Dir,
+        perm: 0o755,
+        size: 0,
+        mtime,
+    }
+}
