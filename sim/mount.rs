@@ -12,7 +12,7 @@ use super::{
         program::Run,
     },
     plan::{Act, Fault, Step},
-    props::{Check, balance, budgets, stranded::BOUND, whole_objects},
+    props::{Check, balance, budgets, complete, stranded::BOUND, whole_objects},
     rng::Rng,
     start::{cache_dir, start},
     trace::{Class, now},
@@ -257,9 +257,24 @@ async fn stop(world: &Shared, index: usize, mounted: Rc<Mounted>) {
         let left = leftovers(world, index);
         world.verdicts.judge(whole_objects::NAME, left);
     }
+    world.verdicts.judge(complete::NAME, marks(world, index));
     world.kill(index);
     state.killed.set(!orderly);
     drop(mounted);
+}
+
+/// Whether what a mount's cache says to be complete is, on a disk that did not rot.
+fn marks(world: &Shared, index: usize) -> Check {
+    let plan = &world.plan.mounts[index];
+    let machine = &world.machines[plan.machine];
+    if !machine.rotten.borrow().is_empty() {
+        return Ok(());
+    }
+    let files = machine.disk.files();
+    let cache = cache_dir(world, index);
+    world
+        .server
+        .with(|server| complete::marks(&cache, &files, &server.repos[plan.repo].objects))
 }
 
 /// What a mount left in a cache that only it uses, on a disk where nothing ever failed.

@@ -1,9 +1,10 @@
 //! `bonsai cache`, and what the cache may hold, with real mounts.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use bonsai_testkit::{
     Bonsai, Files, GitServer, Mounted, Order, Repo, assert_same, compare::committed,
+    process::within,
 };
 
 fn bonsai() -> Bonsai {
@@ -145,6 +146,12 @@ fn gc_makes_room_while_a_mount_runs() {
     let dir = bonsai.scratch().join("mnt");
     let mount = bonsai.mount_at(server.url("repo.git"), &dir, &[]);
     read_all(&mount, 20);
+    // What was read is kept behind the readers' backs; what comes after gc is not its business.
+    let kept = || {
+        let objects = &json(&mount.status())["disk"]["objects"];
+        objects.as_u64().is_some_and(|objects| objects >= 20)
+    };
+    assert!(within(Duration::from_secs(30), kept), "{}", mount.status());
     let said = json(&bonsai.ok(["cache", "gc", "--cache-size", "300KiB", "--json"]));
     assert!(
         said["bytes"]

@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod budgets;
+pub mod complete;
 pub mod crash;
 pub mod no_lie;
 pub mod no_panic;

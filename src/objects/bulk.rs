@@ -106,25 +106,25 @@ impl ObjectStore {
         // What is known to be here must be.
         self.settled().await;
         let inner = &self.0;
+        let before = inner.trees_went().await;
         let walker = inner.clone();
         let look = move || walker.missing_trees(base).missing.is_empty();
         let whole = run_blocking(&*inner.runtime, "walk trees", look).await;
         let have = (whole == Some(true)).then_some(base);
-        let before = inner.trees_went().await;
         let commit = download(inner, target, have, &Arc::default()).await?;
         inner.mark_complete(commit, before).await;
         Ok(())
     }
 }
 
-/// Downloads until nothing is missing; the commit's id. The first request leaves out the trees
-/// below `have`.
+/// Downloads until nothing is missing; what then is here. The first request leaves out the trees below
+/// `have`.
 async fn download(
     inner: &Arc<Inner>,
     target: Oid,
     have: Option<Oid>,
     progress: &Arc<BulkProgress>,
-) -> Result<Option<Oid>, OriginError> {
+) -> Result<Option<Whole>, OriginError> {
     let new_retries = || Retries::new(&*inner.runtime, RetryPolicy::default());
     let mut retries = new_retries();
     let (mut wants, mut have) = (vec![target], have);
@@ -145,20 +145,20 @@ async fn download(
         })
         .await
         .unwrap_or_else(|| Gap {
-            commit: None,
             missing: vec![target],
+            ..Gap::default()
         });
         if progress.objects_so_far() > before {
             retries = new_retries();
         }
         match result {
-            Ok(()) if gap.missing.is_empty() => return Ok(gap.commit),
+            Ok(()) if gap.missing.is_empty() => return Ok(gap.whole()),
             // The server is through and yet there are gaps: hostile or damaged trees. What can be
             // had is had on demand.
             Ok(()) => return Ok(None),
             Err(error) => {
                 if gap.missing.is_empty() {
-                    return Ok(gap.commit);
+                    return Ok(gap.whole());
                 }
                 // A server that walks the trees stops at one that is damaged, or too deep for it.
                 // Each by itself can still be had. So it can when the disk had no room for a large
@@ -178,18 +178,34 @@ async fn download(
 }
 
 /// What a walk over the trees at hand found missing.
+#[derive(Default)]
 struct Gap {
     commit: Option<Oid>,
     missing: Vec<Oid>,
+    /// What it went over: tags, the commit, trees.
+    seen: Vec<Oid>,
+}
+
+/// A commit that is at hand with all its trees.
+struct Whole {
+    commit: Oid,
+    /// It and its trees.
+    objects: Vec<Oid>,
+}
+
+impl Gap {
+    fn whole(self) -> Option<Whole> {
+        Some(Whole {
+            commit: self.commit?,
+            objects: self.seen,
+        })
+    }
 }
 
 impl Inner {
     /// Walks from `target` over what is in memory and on disk. Blocking.
     fn missing_trees(&self, target: Oid) -> Gap {
-        let mut gap = Gap {
-            commit: None,
-            missing: Vec::new(),
-        };
+        let mut gap = Gap::default();
         let mut next = target;
         // A tag may lead to a tag; git itself follows without a bound, hostile chains end here.
         for _ in 0..16 {
@@ -197,6 +213,7 @@ impl Inner {
                 gap.missing.push(next);
                 return gap;
             };
+            gap.seen.push(next);
             match kind {
                 ObjectKind::Tag => match parse_tag(&data, self.hash) {
                     Ok(tag) => next = tag.target,
@@ -210,7 +227,7 @@ impl Inner {
                     }
                 }
                 ObjectKind::Tree => {
-                    self.walk_trees(next, &mut gap.missing);
+                    self.walk_trees(next, &mut gap);
                     return gap;
                 }
                 ObjectKind::Blob => return gap,
@@ -219,13 +236,14 @@ impl Inner {
         gap
     }
 
-    fn walk_trees(&self, root: Oid, missing: &mut Vec<Oid>) {
+    fn walk_trees(&self, root: Oid, gap: &mut Gap) {
         let mut seen = FxHashSet::default();
         let mut stack = vec![root];
         while let Some(oid) = stack.pop() {
             if !seen.insert(oid) {
                 continue;
             }
+            gap.seen.push(oid);
             match self.at_hand(&oid) {
                 Some(Content::Whole {
                     kind: ObjectKind::Tree,
@@ -241,7 +259,7 @@ impl Inner {
                     stack.extend(dirs.map(|entry| entry.oid));
                 }
                 Some(_) => {}
-                None => missing.push(oid),
+                None => gap.missing.push(oid),
             }
         }
     }
@@ -257,14 +275,17 @@ impl Inner {
         run_blocking(&*self.runtime, "trees went", move || disk.trees_went()).await
     }
 
-    /// Notes a complete download, which is on disk by now, for the next mount. `before` is from
-    /// before it began.
-    async fn mark_complete(&self, commit: Option<Oid>, before: Option<TreesWent>) {
-        let (Some(commit), Some(before), Some(disk)) = (commit, before, self.disk.clone()) else {
+    /// Notes a complete download for the next mount, if all of it is on disk by now: what the disk did
+    /// not take is in memory only. `before` is from before the download began.
+    async fn mark_complete(&self, whole: Option<Whole>, before: Option<TreesWent>) {
+        let (Some(whole), Some(before), Some(disk)) = (whole, before, self.disk.clone()) else {
             return;
         };
         let marked = run_blocking(&*self.runtime, "mark complete", move || {
-            disk.mark_complete(&commit, &before)
+            match whole.objects.iter().all(|oid| disk.has(oid)) {
+                true => disk.mark_complete(&whole.commit, &before),
+                false => Ok(()),
+            }
         });
         if let Some(Err(error)) = marked.await {
             tracing::debug!(%error, "the commit could not be marked as complete");

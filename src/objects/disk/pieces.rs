@@ -287,6 +287,8 @@ fn drop_marks(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     for entry in disk.read_dir(&complete)? {
         gone(disk.remove_file(&complete.join(entry.name)))?;
     }
+    // A power cut must not bring them back when it leaves the trees away.
+    disk.sync_dir(&complete)?;
     gone(disk.remove_file(&dir.join("shallow")))?;
     let mut folders = vec![dir.join("refs")];
     while let Some(folder) = folders.pop() {
