@@ -28,7 +28,12 @@ fn dir(path: &str, names: &[String]) -> (Oid, Listing<Node>) {
         let (kind, perm) = kind_and_perm(mode);
         let oid = id(&format!("{path}{name}"));
         let name = name.trim_end_matches('/').as_bytes();
-        let node = Node { oid, mode };
+        let node = Node {
+            stamp: 0,
+            oid,
+            mode,
+            stamp: 0,
+        };
         builder.push(name, node, kind, perm, Timestamp::default(), None);
     }
     (id(path), builder.build().0)
