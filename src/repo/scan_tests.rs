@@ -29,7 +29,6 @@ fn dir(path: &str, names: &[String]) -> (Oid, Listing<Node>) {
         let oid = id(&format!("{path}{name}"));
         let name = name.trim_end_matches('/').as_bytes();
         let node = Node {
-            stamp: 0,
             oid,
             mode,
             stamp: 0,
