@@ -186,6 +186,68 @@ fn over_http() {
     a_refresh_shows_the_new_commit(server.url("repo.git"), &repo, &old);
 }
 
+/// What `make` and `git status` go by: what changed is newer than what was built before, and what
+/// did not change is as it was, also where the kernel never saw it.
+#[test]
+fn what_changed_has_the_time_of_the_refresh_and_the_rest_keeps_its_own() {
+    let time = |path: &Path| {
+        let meta = fs::symlink_metadata(path).expect("it is there");
+        (meta.mtime(), meta.mtime_nsec())
+    };
+    let repo = Repo::new();
+    let old = repo.commit(&old_tree());
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &MANUAL);
+    let first = time(mount.dir());
+    repo.commit(&new_tree());
+    let began = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970");
+    refresh(&bonsai, mount.dir());
+    let same = ["same", "sub/same", "still", "still/deep", "still/deep/same"];
+    let changed = [
+        "",
+        "changes",
+        "comes",
+        "kind",
+        "kind/now",
+        "link",
+        "sub",
+        "sub/changes",
+        "sub/added",
+        "sub/added/x",
+    ];
+    for name in same {
+        assert_eq!(time(&mount.path(name)), first, "{name}");
+    }
+    let second = time(mount.dir());
+    assert!(second.0 >= began.as_secs() as i64, "{second:?}");
+    for name in changed {
+        assert_eq!(time(&mount.path(name)), second, "{name}");
+    }
+    // Back: what changes back is newer still, and what only the first step changed stays.
+    let half = Files::new()
+        .file("changes", "old\n")
+        .file("comes", "comes\n");
+    let half = half.file("same", "same\n").file("sub/added/x", "x\n");
+    repo.commit(&half);
+    refresh(&bonsai, mount.dir());
+    assert_eq!(time(&mount.path("same")), first);
+    for name in ["comes", "sub/added", "sub/added/x"] {
+        assert_eq!(time(&mount.path(name)), second, "{name}");
+    }
+    let third = time(mount.dir());
+    assert!(third > second, "{third:?} {second:?}");
+    for name in ["changes", "sub"] {
+        assert_eq!(time(&mount.path(name)), third, "{name}");
+    }
+    repo.point_main(&old);
+    refresh(&bonsai, mount.dir());
+    assert_eq!(time(&mount.path("same")), first);
+    assert!(time(&mount.path("sub/same")) > third);
+    mount.unmount();
+}
+
 /// More entries than the C library reads ahead.
 #[test]
 fn an_open_directory_stream_keeps_the_old_commit() {

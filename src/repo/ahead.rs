@@ -290,7 +290,7 @@ impl Ahead {
         };
         let hash = self.store.hash();
         let listed = run_blocking(&*self.runtime, "list tree ahead", move || {
-            tree::list(&data, hash, Timestamp::default(), |_| None)
+            tree::list(&data, hash, |_| (0, Timestamp::default()), |_| None)
         });
         Some(listed.await?.ok()?.listing)
     }

@@ -218,7 +218,7 @@ impl<'a> Walk<'a> {
             other => return Err(malformed(format!("it is a {}", other.kind()))),
         };
         let hash = store.hash();
-        let list = move || tree::list(&data, hash, Timestamp::default(), |_| None);
+        let list = move || tree::list(&data, hash, |_| (0, Timestamp::default()), |_| None);
         match run_blocking(&*self.fs.0.runtime, "list tree to bring", list).await {
             Some(Ok(listed)) => Ok(listed.listing),
             Some(Err(error)) => Err(malformed(error.to_string())),

@@ -12,6 +12,7 @@ use super::{
     error::RepoError,
     open::{read_commit, resolve, want_key},
     provider::{Node, RepoFs},
+    times::FIRST,
 };
 use crate::{
     git::{oid::Oid, tree::EntryMode},
@@ -23,8 +24,7 @@ use crate::{
 pub struct Target {
     resolved: Resolved,
     commit: Oid,
-    root: Oid,
-    time: Timestamp,
+    root: Node,
 }
 
 /// What a mount shows at the moment.
@@ -33,13 +33,11 @@ pub struct Shown {
     /// The commit.
     pub commit: Oid,
     /// Its tree.
-    pub root: Oid,
+    pub root: Node,
     /// The full name of the ref that led to it, if one did.
     pub ref_name: Option<String>,
     /// True if the origin has not been asked since the mount was made from the cache alone.
     pub offline: bool,
-    /// The time of the commit that the mount began with.
-    pub time: Timestamp,
 }
 
 impl Target {
@@ -79,30 +77,36 @@ impl RepoFs {
         if target != shown.commit && !inner.store.origin().is_local() {
             inner
                 .store
-                .bring_commit(resolved.target, shown.root)
+                .bring_commit(resolved.target, shown.root.oid)
                 .await?;
         }
-        let (commit, root, time) = read_commit(&inner.store, &resolved).await?;
+        let (commit, root, _) = read_commit(&inner.store, &resolved).await?;
+        let now = inner.runtime.unix_time();
+        let now = Timestamp {
+            secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+            nanos: now.subsec_nanos(),
+        };
+        let next = inner.times.next_root(&inner.store, shown.root, root, now);
         Ok(Target {
+            root: next.await,
             resolved,
             commit,
-            root,
-            time,
         })
     }
 
     /// The root directory of `target`.
     pub fn root_of(&self, target: &Target) -> (Node, Attr) {
-        (root_node(target.root), root_attr(self.shown().time))
+        (target.root, root_attr(self.0.times.of(target.root.stamp)))
     }
 
     /// Notes that `target` is what is shown from now on.
     pub fn show(&self, target: &Target) {
-        tracing::info!(commit = %target.commit, time = target.time.secs, "the mount moves on");
+        tracing::info!(commit = %target.commit, "the mount moves on");
         let shown = self.0.shown.lock();
         let mut shown = shown.expect("no code panics while it holds it");
         shown.commit = target.commit;
         shown.root = target.root;
+        self.0.times.keep_only(target.root.stamp);
         shown.ref_name.clone_from(&target.resolved.name);
         shown.offline = false;
     }
@@ -143,6 +147,7 @@ pub(super) fn root_node(oid: Oid) -> Node {
     Node {
         oid,
         mode: EntryMode::Dir,
+        stamp: FIRST,
     }
 }
 

@@ -14,6 +14,7 @@ mod open;
 mod provider;
 mod scan;
 mod status;
+mod times;
 mod tree;
 
 pub use bring::Brought;

@@ -18,6 +18,7 @@ use super::{
     follow::{Shown, root_attr, root_node},
     open::Pinned,
     scan::Prefetch,
+    times::Times,
     tree::{self, Listed},
 };
 use crate::{
@@ -43,6 +44,9 @@ pub struct Node {
     pub oid: Oid,
     /// The entry's mode.
     pub mode: EntryMode,
+    /// Which time it shows, and what is in it: two directories with one object may have been
+    /// changed at different times. 0 until the mount moves on.
+    pub stamp: u32,
 }
 
 /// One commit of a repository, read-only. A clone is another handle to the same.
@@ -56,7 +60,8 @@ pub(super) struct Inner {
     pub want: RefWant,
     /// What is shown; another commit only after [`RepoFs::show`].
     pub shown: Mutex<Shown>,
-    pub pinned: Pinned,
+    /// Which times the entries show.
+    pub times: Times,
     pub rejected: Rejected,
     pub known: Known,
     /// What asks for more than is read.
@@ -121,12 +126,11 @@ impl RepoFs {
             want,
             shown: Mutex::new(Shown {
                 commit: pinned.commit,
-                root: pinned.root,
+                root: root_node(pinned.root),
                 ref_name: resolved.name,
                 offline: pinned.offline,
-                time: pinned.time,
             }),
-            pinned,
+            times: Times::new(pinned.time),
             rejected: Rejected::default(),
             known: Known::default(),
             sizes: SingleFlight::new(),
@@ -141,7 +145,8 @@ impl RepoFs {
         })
     }
 
-    fn make_listing(&self, tree: &Oid, content: &Content) -> FsResult<Listing<Node>> {
+    fn make_listing(&self, dir: &Node, content: &Content) -> FsResult<Listing<Node>> {
+        let tree = &dir.oid;
         let Content::Whole {
             kind: ObjectKind::Tree,
             data,
@@ -167,7 +172,7 @@ impl RepoFs {
                 .or_else(|| eager.then(|| source(oid)).flatten())
         };
         let Listed { listing, rejected } =
-            tree::list(data, store.hash(), self.0.pinned.time, header)
+            tree::list(data, store.hash(), self.0.times.within(dir.stamp), header)
                 .map_err(|error| malformed(*tree, "tree", &error.to_string()))?;
         self.0.rejected.note(*tree, &rejected);
         self.0
@@ -268,7 +273,8 @@ impl Provider for RepoFs {
 
     fn root(&self) -> (Node, Attr) {
         let shown = self.shown();
-        (root_node(shown.root), root_attr(shown.time))
+        let time = self.0.times.of(shown.root.stamp);
+        (shown.root, root_attr(time))
     }
 
     async fn list(&self, dir: &Node) -> FsResult<Listing<Node>> {
@@ -276,9 +282,9 @@ impl Provider for RepoFs {
             return Ok(ListingBuilder::with_capacity(0).build().0);
         }
         let content = self.noted(self.0.store.get(&dir.oid, ObjectKind::Tree).await)?;
-        let (this, oid) = (self.clone(), dir.oid);
+        let (this, dir) = (self.clone(), *dir);
         run_blocking(&*self.0.runtime, "list tree", move || {
-            this.make_listing(&oid, &content)
+            this.make_listing(&dir, &content)
         })
         .await
         .unwrap_or_else(|| Err(FsErrorKind::Io.into()))

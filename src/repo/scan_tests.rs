@@ -28,7 +28,11 @@ fn dir(path: &str, names: &[String]) -> (Oid, Listing<Node>) {
         let (kind, perm) = kind_and_perm(mode);
         let oid = id(&format!("{path}{name}"));
         let name = name.trim_end_matches('/').as_bytes();
-        let node = Node { oid, mode };
+        let node = Node {
+            oid,
+            mode,
+            stamp: 0,
+        };
         builder.push(name, node, kind, perm, Timestamp::default(), None);
     }
     (id(path), builder.build().0)
@@ -385,6 +389,7 @@ fn a_scan_elsewhere_drops_what_was_planned_and_may_come_back() {
 fn a_tree_within_itself_ends() {
     let (tree, _) = files("d/", 1);
     let node = Node {
+        stamp: 0,
         oid: tree,
         mode: EntryMode::Dir,
     };

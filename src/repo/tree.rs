@@ -39,11 +39,11 @@ fn fits(mode: EntryMode, kind: ObjectKind) -> bool {
 }
 
 /// Makes a listing of the tree object `data`. `header` tells an object's kind and size where they
-/// are known without a request; every entry gets `mtime`.
+/// are known without a request, `stamp` the stamp and the time of an entry.
 pub(super) fn list(
     data: &[u8],
     hash: HashKind,
-    mtime: Timestamp,
+    stamp: impl Fn(&[u8]) -> (u32, Timestamp),
     header: impl Fn(&Oid) -> Option<(ObjectKind, u64)>,
 ) -> Result<Listed, ObjectError> {
     let parsed = tree::parse(data, hash)?;
@@ -78,9 +78,11 @@ pub(super) fn list(
             Kind::Dir => Some(0),
             Kind::File | Kind::Symlink => header.map(|(_, size)| size),
         };
+        let (stamp, mtime) = stamp(entry.name);
         let node = Node {
             oid: entry.oid,
             mode: entry.mode,
+            stamp,
         };
         builder.push(entry.name, node, kind, perm, mtime, size);
     }
