@@ -391,6 +391,7 @@ fn a_tree_within_itself_ends() {
     let node = Node {
         oid: tree,
         mode: EntryMode::Dir,
+        stamp: 0,
     };
     let mut builder = ListingBuilder::new();
     builder.push(b"d", node, Kind::Dir, 0o755, Timestamp::default(), None);

@@ -116,7 +116,7 @@ mod tests {
             have: Some(have),
             ..FetchRequest::default()
         };
-        let lines = text(&Capabilities::assumed(HashKind::Sha1), &request);
+        let lines = text(&Capabilities::assumed(), &request);
         let end = &lines[lines.len() - 3..];
         assert_eq!(end, [&format!("have {have}"), "done", "Flush"]);
     }
