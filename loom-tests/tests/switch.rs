@@ -139,7 +139,7 @@ fn lookups_against_a_switch(threads: Threads, others: usize) {
 
 #[test]
 fn of_a_lookup_against_a_switch() {
-    lookups_against_a_switch(Threads::Two, 1);
+    lookups_against_a_switch(Threads::TwoLong, 1);
 }
 
 #[test]
