@@ -392,7 +392,6 @@ fn a_tree_within_itself_ends() {
         stamp: 0,
         oid: tree,
         mode: EntryMode::Dir,
-        stamp: 0,
     };
     let mut builder = ListingBuilder::new();
     builder.push(b"d", node, Kind::Dir, 0o755, Timestamp::default(), None);
