@@ -9,17 +9,22 @@
 //! command up to 19 times slower now and then. The folders are in `TMPDIR`; the type of that
 //! filesystem is printed.
 
+mod common;
+
 use std::{
     env,
-    error::Error,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
-    time::{Duration, Instant},
+    process::{Command, ExitCode},
+    time::Duration,
 };
 
-use bonsai_testkit::{Bonsai, Files, GitServer, Mounted, Repo};
+use bonsai_testkit::{
+    Bonsai, Files, GitServer, Mounted, Repo,
+    repo::sources::{add_sources, text},
+};
+use common::{Outcome, Ran, has_ripgrep, run, search, shallow_clone};
 
 struct Options {
     rounds: usize,
@@ -30,7 +35,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+    fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut options = Self {
             rounds: 7,
             files: 5000,
@@ -134,9 +139,7 @@ impl Work {
         let (program, words): (&str, &[&str]) = match self {
             Self::Find => ("find", &["tree"]),
             Self::List => ("ls", &["-lR", "tree"]),
-            // A word that is in no file, so that the output costs nothing.
-            Self::Search if has_ripgrep() => ("rg", &["--no-ignore", "zyzzyva", "tree"]),
-            Self::Search => ("grep", &["-r", "zyzzyva", "tree"]),
+            Self::Search => return search(&side.dir.join("tree")),
             // Into a pipe: tar does not read files when it writes to /dev/null itself.
             Self::Tar => ("tar", &["cf", "-", "tree"]),
             Self::Status => ("git", &["status", "--porcelain"]),
@@ -160,11 +163,6 @@ impl Work {
     }
 }
 
-fn has_ripgrep() -> bool {
-    let asked = Command::new("rg").arg("--version").output();
-    asked.is_ok_and(|output| output.status.success())
-}
-
 /// A folder with the names `tree` and `large`, and a Git directory whose index matches `tree`.
 struct Side {
     dir: PathBuf,
@@ -173,37 +171,25 @@ struct Side {
 
 impl Side {
     /// Runs `work` once; how long it took.
-    fn run(&self, work: Work) -> Result<Duration, Box<dyn Error>> {
-        let start = Instant::now();
-        let mut child = work
-            .command(self)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut output = child.stdout.take().ok_or("no pipe")?;
-        let mut room = vec![0; 1 << 16];
-        let mut bytes = 0;
-        loop {
-            match output.read(&mut room)? {
-                0 => break,
-                n => bytes += n,
-            }
-        }
-        let status = child.wait()?;
-        let took = start.elapsed();
+    fn run(&self, work: Work) -> Outcome<Duration> {
+        let Ran {
+            time,
+            status,
+            bytes,
+        } = run(&mut work.command(self))?;
         let as_expected = match work {
             Work::Search => status.code() == Some(1) && bytes == 0,
             Work::Status => status.success() && bytes == 0,
             _ => status.success() && bytes > 0,
         };
         match as_expected {
-            true => Ok(took),
+            true => Ok(time),
             false => Err(format!("{} gave {status} and {bytes} bytes", work.name()).into()),
         }
     }
 
     /// Makes the Git directory's index match `tree`.
-    fn refresh_index(&self) -> Result<(), Box<dyn Error>> {
+    fn refresh_index(&self) -> Outcome<()> {
         let mut command = Work::Status.command(self);
         let _ = command.env_remove("GIT_OPTIONAL_LOCKS");
         let output = command.output()?;
@@ -227,7 +213,7 @@ impl Awake {
     }
 }
 
-fn drop_caches() -> Result<(), Box<dyn Error>> {
+fn drop_caches() -> Outcome<()> {
     let _ = Command::new("sync").status()?;
     fs::write("/proc/sys/vm/drop_caches", "3")
         .map_err(|error| format!("can't drop the kernel's caches (run it as root): {error}").into())
@@ -243,7 +229,7 @@ struct Field {
 }
 
 impl Field {
-    fn new(options: &Options, scratch: &Path) -> Result<Self, Box<dyn Error>> {
+    fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
         let repo = repository(options.files);
         let large = large_repository(options.large);
         let (folder, mounts) = (scratch.join("disk"), scratch.join("mounts"));
@@ -251,10 +237,7 @@ impl Field {
         fs::create_dir(&mounts)?;
         for (repo, name) in [(&repo, "tree"), (&large, "large-tree")] {
             let path = folder.join(name);
-            let _ = git(&["clone", "--quiet", "--depth", "1"])
-                .arg(format!("file://{}", repo.path().display()))
-                .arg(&path)
-                .output()?;
+            shallow_clone(&format!("file://{}", repo.path().display()), &path, &[])?;
             let git_dir = scratch.join(format!("{name}.git"));
             fs::rename(path.join(".git"), &git_dir)?;
             copy_folder(&git_dir, &scratch.join(format!("{name}-mount.git")))?;
@@ -298,7 +281,7 @@ impl Field {
         work: Work,
         on_mount: bool,
         mounts: &mut Option<[Mounted<'a>; 2]>,
-    ) -> Result<Duration, Box<dyn Error>> {
+    ) -> Outcome<Duration> {
         let side = if on_mount { &self.mount } else { &self.disk };
         match state {
             State::Warm => {
@@ -319,17 +302,7 @@ impl Field {
     }
 }
 
-fn git(args: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command
-        .args(args)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .stdin(Stdio::null());
-    command
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+fn copy_folder(from: &Path, to: &Path) -> Outcome<()> {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
     match status.success() {
         true => Ok(()),
@@ -337,38 +310,11 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Source-like text: words in lines, the same for the same number.
-fn text(seed: u64, bytes: usize) -> String {
-    const WORDS: [&str; 8] = [
-        "let", "self", "value", "match", "return", "struct", "index", "buffer",
-    ];
-    // Marsaglia's xorshift, which must not begin with 0.
-    let mut state = seed * 2 + 1;
-    let mut text = String::with_capacity(bytes + 20);
-    while text.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let word = usize::try_from(state >> 61).expect("three bits");
-        text.push_str(WORDS[word]);
-        text.push(if state & 0x70 == 0 { '\n' } else { ' ' });
-    }
-    text
-}
-
-/// `count` files of 0.5 to 8 kB, 25 in a folder.
+/// `count` files of 0.5 to 8 kB.
 fn repository(count: usize) -> Repo {
     let repo = Repo::new();
     let mut files = Files::new();
-    for number in 0..count {
-        let folder = number / 25;
-        let path = format!(
-            "part-{:02}/module-{folder:04}/file-{number:05}.rs",
-            folder / 16
-        );
-        let seed = u64::try_from(number).expect("a count fits 64 bits") + 1;
-        files.add_file(path, text(seed, 500 + number * 7919 % 7500));
-    }
+    add_sources(&mut files, "", count);
     repo.commit(&files);
     repo.pack();
     repo
@@ -389,7 +335,7 @@ fn median(times: &mut [Duration]) -> f64 {
     times[times.len() / 2].as_secs_f64() * 1e3
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn measure() -> Outcome<()> {
     let options = Options::parse(env::args().skip(1))?;
     let scratch = tempfile::tempdir()?;
     let field = Field::new(&options, scratch.path())?;
@@ -450,7 +396,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match measure() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done if even this can't be said.

@@ -7,17 +7,21 @@
 //! time is that of whole processes, `cat README.md` included. Requests are those that the server
 //! read, bytes those that came over the link, both up to the moment when `cat` ended.
 
+mod common;
+
 use std::{
-    env,
-    error::Error,
-    fs, io,
+    env, fs, io,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use bonsai_testkit::{Bonsai, Files, GitServer, Link, Relay, Repo};
+use bonsai_testkit::{
+    Bonsai, Files, GitServer, Link, Relay, Repo,
+    repo::sources::{add_sources, text},
+};
+use common::{Outcome, megabytes, shallow_clone, spread};
 
 /// What is to be reached, with 5,000 files.
 const TARGET_SECONDS: f64 = 0.40;
@@ -31,7 +35,7 @@ struct Options {
 }
 
 impl Options {
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+    fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut options = Self {
             rounds: 5,
             files: 5000,
@@ -94,7 +98,7 @@ struct Field {
 }
 
 impl Field {
-    fn run(&self, way: Way) -> Result<Run, Box<dyn Error>> {
+    fn run(&self, way: Way) -> Outcome<Run> {
         self.server.reset();
         self.relay.reset();
         match way {
@@ -104,7 +108,7 @@ impl Field {
         }
     }
 
-    fn mount(&self) -> Result<Run, Box<dyn Error>> {
+    fn mount(&self) -> Outcome<Run> {
         let bonsai = Bonsai::new(&self.binary);
         let dir = bonsai.scratch().join("mnt");
         let start = Instant::now();
@@ -116,27 +120,16 @@ impl Field {
         Ok(run)
     }
 
-    fn clone(&self, options: &[&str]) -> Result<Run, Box<dyn Error>> {
+    fn clone(&self, options: &[&str]) -> Outcome<Run> {
         let folder = tempfile::tempdir()?;
         let dir = folder.path().join("clone");
         let start = Instant::now();
-        let status = Command::new("git")
-            .args(["clone", "--quiet", "--depth", "1"])
-            .args(options)
-            .arg(self.relay.url("repo.git"))
-            .arg(&dir)
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .stdin(Stdio::null())
-            .status()?;
-        if !status.success() {
-            return Err(format!("git clone {options:?}: {status}").into());
-        }
+        shallow_clone(&self.relay.url("repo.git"), &dir, options)?;
         self.cat(&dir, start)
     }
 
     /// Ends a run by `cat README.md`.
-    fn cat(&self, dir: &Path, start: Instant) -> Result<Run, Box<dyn Error>> {
+    fn cat(&self, dir: &Path, start: Instant) -> Outcome<Run> {
         let output = Command::new("cat").arg(dir.join("README.md")).output()?;
         let run = Run {
             time: start.elapsed(),
@@ -151,57 +144,14 @@ impl Field {
     }
 }
 
-/// Source-like text: words in lines, the same for the same number.
-fn text(seed: u64, bytes: usize) -> String {
-    const WORDS: [&str; 16] = [
-        "let", "self", "value", "match", "return", "struct", "index", "buffer", "result", "error",
-        "state", "length", "entry", "offset", "node", "handle",
-    ];
-    // Marsaglia's xorshift, which must not begin with 0.
-    let mut state = seed * 2 + 1;
-    let mut text = String::with_capacity(bytes + 20);
-    while text.len() < bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let word = usize::try_from(state >> 60).expect("four bits");
-        text.push_str(WORDS[word]);
-        // Now and then a name that no other place has, and a line's end.
-        if state & 0x7 == 0 {
-            text.push_str(&format!("_{:x}", (state >> 20) & 0xffff));
-        }
-        text.push(if state & 0x70 == 0 { '\n' } else { ' ' });
-    }
-    text
-}
-
 /// `count` files in folders of about 20, three levels deep, of 0.5 to 8 kB.
 fn repository(count: usize) -> Repo {
     let repo = Repo::new();
     let mut files = Files::new().file("README.md", text(1, 3000));
-    for number in 1..count {
-        let folder = number / 20;
-        let path = format!(
-            "part-{:02}/module-{folder:03}/file-{number:05}.rs",
-            folder / 16
-        );
-        let seed = u64::try_from(number).expect("a count fits 64 bits") + 1;
-        files.add_file(path, text(seed, 500 + number * 7919 % 7500));
-    }
+    add_sources(&mut files, "", count.saturating_sub(1));
     repo.commit(&files);
     repo.pack();
     repo
-}
-
-/// Median, least and most.
-fn spread<T: Copy + PartialOrd>(runs: &[Run], figure: impl Fn(&Run) -> T) -> (T, T, T) {
-    let mut figures: Vec<T> = runs.iter().map(figure).collect();
-    figures.sort_by(|a, b| a.partial_cmp(b).expect("figures can be ordered"));
-    (
-        figures[figures.len() / 2],
-        figures[0],
-        figures[figures.len() - 1],
-    )
 }
 
 fn report(options: &Options, runs: &[Vec<Run>]) -> io::Result<()> {
@@ -262,12 +212,7 @@ fn report(options: &Options, runs: &[Vec<Run>]) -> io::Result<()> {
     )
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> Outcome<()> {
     let options = Options::parse(env::args().skip(1))?;
     if !options.binary.is_file() {
         return Err(format!("{} is not there; build it first", options.binary.display()).into());

@@ -6,6 +6,7 @@
 mod files;
 pub mod hostile;
 mod large;
+pub mod sources;
 pub mod specimens;
 
 use std::{
