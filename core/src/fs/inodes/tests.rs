@@ -233,6 +233,7 @@ fn a_directory_that_is_another_node_by_now_has_no_listing_at_hand() {
 
 /// Museum 31: what the kernel has forgotten takes no memory.
 #[test]
+#[cfg_attr(miri, ignore = "about amounts of memory; takes Miri more than an hour")]
 fn an_inode_takes_few_bytes_and_gives_them_back() {
     assert_eq!(size_of::<Known<u32>>(), 40);
     let inodes = inodes(ALL);
