@@ -381,15 +381,15 @@ async fn sizes_that_are_wanted_together_cost_few_requests_and_fail_alone() {
     origin
         .gate
         .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
-    let busy: Vec<_> = (0..super::hydrator::MAX_REQUESTS)
-        .map(|n| {
-            let oid = origin.put(ObjectKind::Blob, format!("busy {n}").into_bytes());
-            let store = store.clone();
-            tokio::spawn(async move { blob(&store, &oid).await })
-        })
-        .collect();
-    while origin.requests().len() < busy.len() {
-        tokio::task::yield_now().await;
+    let mut busy = Vec::new();
+    for n in 0..super::hydrator::MAX_REQUESTS {
+        let oid = origin.put(ObjectKind::Blob, format!("busy {n}").into_bytes());
+        let store = store.clone();
+        busy.push(tokio::spawn(async move { blob(&store, &oid).await }));
+        // Each before the next: two that are wanted at the same moment may leave in one request.
+        while origin.requests().len() < busy.len() {
+            tokio::task::yield_now().await;
+        }
     }
     let sizes: Vec<_> = blobs
         .iter()
