@@ -149,6 +149,17 @@ impl ObjectStore {
         self.0.memory.get(oid)
     }
 
+    /// The object if it is in memory, or if it is small and the disk tier has it where it can be read
+    /// without waiting. For a thread that others wait for.
+    pub fn get_at_once(&self, oid: &Oid) -> Option<Content> {
+        self.try_get(oid).or_else(|| {
+            let content = self.0.disk.as_ref()?.find_at_once(oid)?;
+            let weight = content.weight();
+            self.0.memory.insert(*oid, content.clone(), weight);
+            Some(content)
+        })
+    }
+
     /// The object, from wherever it is nearest. `kind` is what the asker expects; it decides only
     /// what may wait for a running download of a whole commit.
     ///

@@ -276,3 +276,13 @@ pub(super) fn tier_on(disk: Arc<dyn Disk>, dir: &std::path::Path) -> Arc<DiskTie
 pub(super) fn store(origin: &Arc<FakeOrigin>, disk: Option<Arc<DiskTier>>) -> ObjectStore {
     ObjectStore::new(runtime(), origin.clone(), disk, HashKind::Sha1, 64 << 20)
 }
+
+/// Methods of [`Disk`] that a disk of the tests leaves to [`StdDisk`].
+macro_rules! as_std_disk {
+    ($($method:ident($($name:ident: $argument:ty),*) -> $result:ty;)+) => {
+        $(fn $method(&self, $($name: $argument),*) -> std::io::Result<$result> {
+            $crate::seams::disk::Disk::$method(&$crate::seams::disk::StdDisk, $($name),*)
+        })+
+    };
+}
+pub(super) use as_std_disk;

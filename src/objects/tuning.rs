@@ -17,6 +17,10 @@ const fn choose(real: u64, simulated: u64) -> u64 {
 /// Blobs of this many bytes and more are never held whole in memory: they live as plain files.
 pub const LARGE: u64 = choose(8 << 20, 4 << 10);
 
+/// Objects of up to so many bytes are read by a thread that others wait for: a tenth of a millisecond of
+/// inflating and hashing.
+pub(super) const AT_ONCE: u64 = choose(64 << 10, 1 << 10);
+
 /// Blobs with more bytes than this are not prefetched.
 pub(super) const PREFETCHED: u64 = choose(1 << 20, (4 << 10) - 1);
 

@@ -17,6 +17,15 @@ pub use local::StdDisk;
 pub trait DiskFile: Send + Sync {
     /// Fills `buf` from `offset`; fewer bytes only at the end of the file.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Reads what the system holds in memory of `buf.len()` bytes from `offset`: how many, and none only at
+    /// the end of the file. For a thread that must not wait for the disk.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is held, or the file system can't tell.
+    fn read_at_once(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let _ = (offset, buf);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Its length in bytes.

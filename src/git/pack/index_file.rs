@@ -63,6 +63,16 @@ impl<R: ReadAt> IndexFile<R> {
     /// Where the entry of `oid` begins in the pack, if it is there and can be read; the first of
     /// several.
     pub fn find(&self, oid: &Oid) -> Option<u64> {
+        self.find_by(&self.file, oid)
+    }
+
+    /// The file.
+    pub fn file(&self) -> &R {
+        &self.file
+    }
+
+    /// As [`IndexFile::find`], by another way to read the same file.
+    pub fn find_by(&self, file: &impl ReadAt, oid: &Oid) -> Option<u64> {
         let id_len = self.hash.len_in_bytes();
         if oid.kind() != self.hash {
             return None;
@@ -78,7 +88,7 @@ impl<R: ReadAt> IndexFile<R> {
                 .max(low);
             let stop = high.min(start + WINDOW);
             let ids = &mut ids[..(stop - start) * id_len];
-            read_all(&self.file, (index::IDS + start * id_len) as u64, ids).ok()?;
+            read_all(file, (index::IDS + start * id_len) as u64, ids).ok()?;
             let id = |at: usize| &ids[(at - start) * id_len..][..id_len];
             if id(stop - 1) < oid.as_slice() {
                 low = stop;
@@ -87,7 +97,7 @@ impl<R: ReadAt> IndexFile<R> {
                 high = start + 1;
             } else {
                 let at = (start..stop).find(|&at| id(at) >= oid.as_slice())?;
-                return (id(at) == oid.as_slice()).then(|| self.offset(at))?;
+                return (id(at) == oid.as_slice()).then(|| self.offset(file, at))?;
             }
             // The guess was far off: an index that is not evenly spread. Halving always ends.
             guess = low + (high - low) / 2;
@@ -96,11 +106,11 @@ impl<R: ReadAt> IndexFile<R> {
     }
 
     /// The offset at a place in the order of ids.
-    fn offset(&self, at: usize) -> Option<u64> {
+    fn offset(&self, file: &impl ReadAt, at: usize) -> Option<u64> {
         let len = self.len();
         let offsets = index::IDS + len * (self.hash.len_in_bytes() + 4);
         let mut word = [0; 4];
-        read_all(&self.file, (offsets + 4 * at) as u64, &mut word).ok()?;
+        read_all(file, (offsets + 4 * at) as u64, &mut word).ok()?;
         let offset = u32::from_be_bytes(word);
         if offset & LARGE == 0 {
             return Some(u64::from(offset));
@@ -110,7 +120,7 @@ impl<R: ReadAt> IndexFile<R> {
         if at + 8 > self.end - 2 * self.hash.len_in_bytes() as u64 {
             return None;
         }
-        read_all(&self.file, at, &mut large).ok()?;
+        read_all(file, at, &mut large).ok()?;
         Some(u64::from_be_bytes(large))
     }
 }

@@ -14,6 +14,8 @@
 //! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
 
 #[cfg(test)]
+mod at_once_tests;
+#[cfg(test)]
 mod bench;
 mod folder;
 mod git_dir;
@@ -59,6 +61,7 @@ use crate::{
     seams::disk::{Disk, DiskLock, Folder, Hold},
 };
 
+use super::tuning::AT_ONCE;
 pub use super::tuning::LARGE;
 
 /// A bare Git repository in the cache folder.
@@ -144,6 +147,18 @@ impl DiskTier {
         self.find_loose(oid)
             .or_else(|| self.find_packed(oid))
             .or_else(|| self.open_large(oid).map(Content::large))
+    }
+
+    /// The object, verified, if it is in a pack, takes no time worth mentioning, and can be had without
+    /// waiting for the disk or for another thread. Not blocking.
+    pub fn find_at_once(&self, oid: &Oid) -> Option<Content> {
+        let packs = self.packs.try_lock().ok()?.with_at_once(oid);
+        packs.iter().find_map(|pack| {
+            let (kind, data) = pack.read_at_once(oid, self.hash, AT_ONCE)?;
+            let verified = object_id(self.hash, kind, &data) == Some(*oid);
+            verified.then(|| pack.note_use())?;
+            Some(Content::Whole { kind, data })
+        })
     }
 
     /// Whether the object is here, in whatever state. Packs that another process added since the
@@ -277,5 +292,14 @@ struct FileAt(Arc<dyn crate::seams::disk::DiskFile>);
 impl crate::git::pack::ReadAt for FileAt {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read_at(offset, buf)
+    }
+}
+
+/// The same file, as far as it can be read without waiting.
+struct AtOnce<'a>(&'a FileAt);
+
+impl crate::git::pack::ReadAt for AtOnce<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.0.read_at_once(offset, buf)
     }
 }

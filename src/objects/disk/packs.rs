@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{super::tuning::INDEX_IN_MEMORY, FileAt, room::PackUse};
+use super::{super::tuning::INDEX_IN_MEMORY, AtOnce, FileAt, room::PackUse};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
@@ -55,6 +55,13 @@ impl PackIndex {
         }
     }
 
+    fn find_at_once(&self, oid: &Oid) -> Option<u64> {
+        match self {
+            Self::InMemory(index) => index.find(oid),
+            Self::Stored(index) => index.find_by(&AtOnce(index.file()), oid),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::InMemory(index) => index.len(),
@@ -95,6 +102,12 @@ impl Pack {
     pub fn read(&self, oid: &Oid, hash: HashKind, max: u64) -> Option<(ObjectKind, Bytes)> {
         let offset = self.index.find(oid)?;
         read::read_object(&self.file, offset, hash, &|base| self.index.find(base), max).ok()
+    }
+
+    /// As [`Pack::read`], if all of it can be read without waiting.
+    pub fn read_at_once(&self, oid: &Oid, hash: HashKind, max: u64) -> Option<(ObjectKind, Bytes)> {
+        let find = |oid: &Oid| self.index.find_at_once(oid);
+        read::read_object(&AtOnce(&self.file), find(oid)?, hash, &find, max).ok()
     }
 
     /// Streams an object that is not a delta; `None` if it is one, or is damaged, or `out` fails.
@@ -167,6 +180,18 @@ impl Packs {
         self.known
             .values()
             .filter(|pack| pack.index.find(oid).is_some())
+            .cloned()
+            .collect()
+    }
+
+    /// As [`Packs::with`], of those packs whose index can be read without waiting. None if there are so
+    /// many that looking takes a while.
+    pub fn with_at_once(&self, oid: &Oid) -> Vec<Arc<Pack>> {
+        /// A look into a stored index takes some microseconds.
+        const FEW: usize = 32;
+        self.known
+            .values()
+            .filter(|pack| self.known.len() <= FEW && pack.index.find_at_once(oid).is_some())
             .cloned()
             .collect()
     }

@@ -26,7 +26,7 @@ use crate::{
     seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold, StdDisk},
 };
 
-fn whole(content: Option<Content>) -> Option<Bytes> {
+pub(super) fn whole(content: Option<Content>) -> Option<Bytes> {
     match content {
         Some(Content::Whole { data, .. }) => Some(data),
         _ => None,
