@@ -1,4 +1,4 @@
-//! The adapter itself; what it answers stands in `filesystem`. May import: this room,
+//! The adapter itself; what it answers stands in `operations`. May import: this room,
 //! bonsaifs-core, fuser.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use bonsaifs_core::{
     fs::{AsyncFs, Provider, Scan},
     rt::SharedRuntime,
 };
-use fuser::{Errno, FileHandle, InitFlags};
+use fuser::{Errno, InitFlags};
 
 use super::{
     attr::Owner,
@@ -18,7 +18,7 @@ use super::{
     serve::{Call, Shared},
 };
 
-/// An [`AsyncFs`] as fuser's `Filesystem`.
+/// An [`AsyncFs`] in the kernel's words, as fuser's `Filesystem` or over io_uring.
 pub struct Adapter<P: Provider> {
     pub(super) shared: Arc<Shared<P>>,
     content: Content,
@@ -88,7 +88,7 @@ impl<P: Provider> Adapter<P> {
     pub(super) fn with_scan<R: Refuse>(
         &self,
         call: Call,
-        fh: FileHandle,
+        handle: u64,
         reply: R,
         send: impl FnOnce(&Shared<P>, R, Scan<P::Node>) + Send + 'static,
     ) {
@@ -101,7 +101,7 @@ impl<P: Provider> Adapter<P> {
                 if skipped {
                     fs.try_scan(ino)
                 } else {
-                    Some(fs.dir_handle(fh.0))
+                    Some(fs.dir_handle(handle))
                 }
             },
             move |fs| async move { fs.scan(ino).await },

@@ -21,13 +21,14 @@
 //! A size that the kernel has been told never becomes unknown again: the inode holds the very
 //! snapshot of the listing that it was told from.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::Duration};
+use std::time::Duration;
 
 use bonsaifs_core::fs::{Attr, DirItemPlus, Kind, Provider, Scan, Take, Timestamp};
-use fuser::{FileAttr, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
+use fuser::FileAttr;
 
 use super::{
     attr::{file_attr, file_type},
+    reply::{DirPlusReply, DirReply},
     serve::Shared,
 };
 
@@ -40,14 +41,12 @@ const NO_SIZE: u64 = u64::MAX;
 
 impl<P: Provider> Shared<P> {
     /// Answers with as many entries from `offset` as there is room for.
-    pub fn fill(&self, mut reply: ReplyDirectory, scan: &Scan<P::Node>, offset: u64) {
+    pub fn fill(&self, mut reply: impl DirReply, scan: &Scan<P::Node>, offset: u64) {
         self.fs.readdir(scan, offset, &mut |item| {
             if item.name.len() > NAME_MAX {
                 return Take::More;
             }
-            let name = OsStr::from_bytes(item.name);
-            let (ino, kind) = (INodeNo(item.ino.0), file_type(item.kind));
-            take(reply.add(ino, item.offset, kind, name))
+            take(reply.add(item.ino, item.offset, file_type(item.kind), item.name))
         });
         reply.ok();
     }
@@ -55,7 +54,7 @@ impl<P: Provider> Shared<P> {
     /// The same with attributes, which are the kernel's for `ttl`.
     pub fn fill_plus(
         &self,
-        mut reply: ReplyDirectoryPlus,
+        mut reply: impl DirPlusReply,
         scan: &Scan<P::Node>,
         offset: u64,
         ttl: Duration,
@@ -69,9 +68,7 @@ impl<P: Provider> Shared<P> {
                 Some(attr) => (ttl, file_attr(item.ino, &attr, self.owner)),
                 None => (Duration::ZERO, self.placeholder(&item)),
             };
-            let name = OsStr::from_bytes(item.name);
-            let ino = INodeNo(item.ino.0);
-            take(reply.add(ino, item.offset, name, &ttl, &attr, Generation(0)))
+            take(reply.add(&attr, item.offset, ttl, item.name))
         });
         reply.ok();
     }
@@ -92,7 +89,7 @@ impl<P: Provider> Shared<P> {
     }
 }
 
-/// fuser's `add` says true if there was no room.
+/// `add` says true if there was no room.
 fn take(full: bool) -> Take {
     if full { Take::Full } else { Take::More }
 }

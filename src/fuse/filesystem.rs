@@ -1,26 +1,17 @@
-//! fuser's trait, operation by operation. May import: this room, bonsaifs-core, fuser.
+//! fuser's trait: requests that come over /dev/fuse. May import: this room, fuser.
 
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
 
-use bonsaifs_core::fs::{Entry, FsErrorKind, FsResult, Ino, Provider};
+use bonsaifs_core::fs::Provider;
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
-    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::{
-    Adapter,
-    attr::{BLOCK, file_attr, no_entry},
-    counters::Op,
-    policy::{Opens, Xattrs},
-    serve::Call,
-};
-
-/// The longest symlink target that a process can read, in bytes (`PATH_MAX` with its NUL).
-const TARGET_MAX: usize = 4095;
+use super::{Adapter, counters::Op, operations::Asked};
 
 /// Requests that get the same answer whatever they ask for.
 macro_rules! refused {
@@ -31,23 +22,10 @@ macro_rules! refused {
     };
 }
 
-/// The kernel keeps "no such entry" too, so that is an answer and not an error.
-fn or_absent(result: FsResult<Entry>) -> FsResult<Option<Entry>> {
-    match result {
-        Ok(entry) => Ok(Some(entry)),
-        Err(error) if error.kind() == FsErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Answers getxattr and listxattr by their common rule (fuse.4): a size of zero asks how long it
-/// is, and too little room is ERANGE.
-fn send_xattr(reply: ReplyXattr, size: u32, data: &[u8]) {
-    match u32::try_from(data.len()) {
-        Err(_) => reply.error(Errno::E2BIG),
-        Ok(length) if size == 0 => reply.size(length),
-        Ok(length) if size < length => reply.error(Errno::ERANGE),
-        Ok(_) => reply.data(data),
+fn asked(request: &Request, ino: INodeNo) -> Asked {
+    Asked {
+        ino: ino.0,
+        tid: request.pid(),
     }
 }
 
@@ -70,86 +48,25 @@ impl<P: Provider> Filesystem for Adapter<P> {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.count(Op::Lookup);
-        let (dir, name) = (Ino(parent.0), name.as_bytes());
-        let policy = self.policy;
-        self.shared.serve(
-            Call::new(Op::Lookup, parent, req),
-            reply,
-            |fs| fs.try_lookup(dir, name).map(or_absent),
-            |fs| {
-                let name = name.to_vec();
-                async move { or_absent(fs.lookup(dir, &name).await) }
-            },
-            move |shared, reply: ReplyEntry, entry| match entry {
-                Some(entry) => reply.entry_with_ttls(
-                    &policy.attr_ttl,
-                    &policy.entry_ttl,
-                    &file_attr(entry.ino, &entry.attr, shared.owner),
-                    Generation(entry.generation),
-                ),
-                None => reply.entry(&policy.negative_ttl, &no_entry(), Generation(0)),
-            },
-        );
+        self.on_lookup(asked(req, parent), name.as_bytes(), reply);
     }
 
     // fuser keeps `batch_forget` to itself (the type of its argument is private) and calls this
     // for each inode of it.
     fn forget(&self, req: &Request, ino: INodeNo, nlookup: u64) {
-        self.count(Op::Forget);
-        let call = Call::new(Op::Forget, ino, req);
-        let forget = || self.shared.fs.forget(call.ino, nlookup);
-        self.shared.guarded(call, forget);
+        self.on_forget(asked(req, ino), nlookup);
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.count(Op::Getattr);
-        let call = Call::new(Op::Getattr, ino, req);
-        let ttl = self.policy.attr_ttl;
-        self.shared.serve(
-            call,
-            reply,
-            |fs| fs.try_getattr(call.ino),
-            |fs| async move { fs.getattr(call.ino).await },
-            move |shared, reply: ReplyAttr, attr| {
-                reply.attr(&ttl, &file_attr(call.ino, &attr, shared.owner));
-            },
-        );
+        self.on_getattr(asked(req, ino), reply);
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.count(Op::Readlink);
-        let call = Call::new(Op::Readlink, ino, req);
-        self.shared.serve(
-            call,
-            reply,
-            |fs| fs.try_readlink(call.ino),
-            |fs| async move { fs.readlink(call.ino).await },
-            |_, reply: ReplyData, target| {
-                if target.len() > TARGET_MAX {
-                    reply.error(Errno::ENAMETOOLONG);
-                } else {
-                    reply.data(&target);
-                }
-            },
-        );
+        self.on_readlink(asked(req, ino), reply);
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.count(Op::Open);
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
-            return reply.error(Errno::EROFS);
-        }
-        let Opens::Answered(keep) = self.policy.files else {
-            return reply.error(Errno::ENOSYS);
-        };
-        let call = Call::new(Op::Open, ino, req);
-        self.shared.serve_now(
-            call,
-            reply,
-            |fs| fs.open_file(call.ino),
-            |reply: ReplyOpen, fh| reply.opened(FileHandle(fh), keep),
-        );
+        self.on_open(asked(req, ino), flags, reply);
     }
 
     fn read(
@@ -163,15 +80,7 @@ impl<P: Provider> Filesystem for Adapter<P> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.count(Op::Read);
-        let call = Call::new(Op::Read, ino, req);
-        self.shared.serve(
-            call,
-            reply,
-            |fs| fs.try_read(call.ino, offset, size),
-            |fs| async move { fs.read(call.ino, offset, size).await },
-            |_, reply: ReplyData, data| reply.data(&data),
-        );
+        self.on_read(asked(req, ino), offset, size, reply);
     }
 
     fn release(
@@ -184,30 +93,11 @@ impl<P: Provider> Filesystem for Adapter<P> {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.count(Op::Release);
-        if self.policy.files != Opens::Skipped {
-            let call = Call::new(Op::Release, ino, req);
-            let release = || self.shared.fs.release_file(fh.0);
-            self.shared.guarded(call, release);
-        }
-        reply.ok();
+        self.on_release(asked(req, ino), fh.0, reply);
     }
 
     fn opendir(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.count(Op::Opendir);
-        let Opens::Answered(keep) = self.policy.directories else {
-            return reply.error(Errno::ENOSYS);
-        };
-        let call = Call::new(Op::Opendir, ino, req);
-        self.shared.serve(
-            call,
-            reply,
-            |fs| fs.try_scan(call.ino),
-            |fs| async move { fs.scan(call.ino).await },
-            move |shared, reply: ReplyOpen, scan| {
-                reply.opened(FileHandle(shared.fs.open_dir(scan)), keep);
-            },
-        );
+        self.on_opendir(asked(req, ino), reply);
     }
 
     fn readdir(
@@ -218,11 +108,7 @@ impl<P: Provider> Filesystem for Adapter<P> {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.count(Op::Readdir);
-        let call = Call::new(Op::Readdir, ino, req);
-        self.with_scan(call, fh, reply, move |shared, reply, scan| {
-            shared.fill(reply, &scan, offset);
-        });
+        self.on_readdir(asked(req, ino), fh.0, offset, reply);
     }
 
     fn readdirplus(
@@ -233,13 +119,7 @@ impl<P: Provider> Filesystem for Adapter<P> {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.count(Op::Readdirplus);
-        let call = Call::new(Op::Readdirplus, ino, req);
-        // fuser has one time for name and attributes.
-        let ttl = self.policy.attr_ttl.min(self.policy.entry_ttl);
-        self.with_scan(call, fh, reply, move |shared, reply, scan| {
-            shared.fill_plus(reply, &scan, offset, ttl);
-        });
+        self.on_readdirplus(asked(req, ino), fh.0, offset, reply);
     }
 
     fn releasedir(
@@ -250,62 +130,19 @@ impl<P: Provider> Filesystem for Adapter<P> {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.count(Op::Releasedir);
-        if self.policy.directories != Opens::Skipped {
-            let call = Call::new(Op::Releasedir, ino, req);
-            let release = || self.shared.fs.release_dir(fh.0);
-            self.shared.guarded(call, release);
-        }
-        reply.ok();
+        self.on_releasedir(asked(req, ino), fh.0, reply);
     }
 
     fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.count(Op::Statfs);
-        let call = Call::new(Op::Statfs, ino, req);
-        self.shared.guarded(call, move || {
-            let stat = self.shared.fs.statfs();
-            let blocks = stat.bytes.div_ceil(BLOCK.into());
-            reply.statfs(blocks, 0, 0, stat.files, 0, BLOCK, stat.max_name, BLOCK);
-        });
+        self.on_statfs(asked(req, ino), reply);
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.count(Op::Getxattr);
-        if self.policy.xattrs == Xattrs::Off {
-            return reply.error(Errno::ENOSYS);
-        }
-        let call = Call::new(Op::Getxattr, ino, req);
-        self.shared.serve_now(
-            call,
-            reply,
-            |fs| {
-                let all = fs.xattrs(call.ino)?;
-                let found = all.into_iter().find(|(key, _)| key.as_str() == name);
-                found.ok_or_else(|| FsErrorKind::NoData.into())
-            },
-            |reply, (_, value)| send_xattr(reply, size, &value),
-        );
+        self.on_getxattr(asked(req, ino), name.as_bytes(), size, reply);
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.count(Op::Listxattr);
-        if self.policy.xattrs == Xattrs::Off {
-            return reply.error(Errno::ENOSYS);
-        }
-        let call = Call::new(Op::Listxattr, ino, req);
-        self.shared.serve_now(
-            call,
-            reply,
-            |fs| fs.xattrs(call.ino),
-            |reply, all| {
-                let mut names = Vec::new();
-                for (name, _) in all {
-                    names.extend_from_slice(name.as_bytes());
-                    names.push(0);
-                }
-                send_xattr(reply, size, &names);
-            },
-        );
+        self.on_listxattr(asked(req, ino), size, reply);
     }
 
     // Nothing can be changed.

@@ -1,6 +1,6 @@
 //! The FUSE adapter: the kernel's requests become calls of [`AsyncFs`], and nothing else.
 //!
-//! May import: bonsaifs-core, fuser, tracing. No Git, no mounting: it is handed an open
+//! May import: bonsaifs-core, fuser, io-uring, rustix, tracing. No Git, no mounting: it is handed an open
 //! descriptor of a mount, and any [`Provider`].
 //!
 //! Always holds: no FUSE thread waits for anything. A request is answered on its thread from
@@ -18,10 +18,13 @@ mod errno;
 mod failures;
 mod filesystem;
 mod interrupt;
+mod operations;
 mod policy;
 mod reply;
 mod serve;
 mod session;
+pub mod uring;
+mod wire;
 
 pub use adapter::Adapter;
 pub use attr::Owner;
@@ -29,4 +32,4 @@ pub use counters::{Counters, Op};
 pub use errno::errno;
 pub use failures::{Failures, LastFailure};
 pub use policy::{Content, Opens, Policy, Xattrs};
-pub use session::{KernelCaches, Session, Threads};
+pub use session::{KernelCaches, Session, Threads, Transport};

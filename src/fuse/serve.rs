@@ -11,7 +11,7 @@ use bonsaifs_core::{
     fs::{AsyncFs, FsError, FsResult, Ino, Provider},
     rt::SharedRuntime,
 };
-use fuser::{Errno, Request};
+use fuser::Errno;
 use tracing::{Instrument, Span};
 
 use super::{
@@ -42,11 +42,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub fn new(op: Op, ino: fuser::INodeNo, request: &Request) -> Self {
+    /// Of a request for inode `ino`, by the thread `tid`.
+    pub fn new(op: Op, ino: u64, tid: u32) -> Self {
         Self {
             op,
-            ino: Ino(ino.0),
-            tid: request.pid(),
+            ino: Ino(ino),
+            tid,
         }
     }
 }

@@ -1,16 +1,36 @@
-//! The FUSE threads. May import: this room, fuser.
+//! The FUSE threads. May import: this room, fuser, rustix.
 
 use std::{
     ffi::OsStr,
     io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    sync::Arc,
     thread,
 };
 
 use bonsaifs_core::fs::{Dropped, Provider};
 use fuser::{Config, INodeNo, SessionACL};
 
-use super::Adapter;
+use super::{Adapter, uring, wire};
+
+/// The way that requests and answers take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// /dev/fuse, which is read and written.
+    Dev,
+    /// io_uring. See [`uring::availability`].
+    Uring,
+}
+
+impl Transport {
+    /// As `--transport` and `status` have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Uring => "uring",
+        }
+    }
+}
 
 /// How many threads take requests, and from where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +55,35 @@ impl Threads {
 
 /// What the kernel keeps of a mount.
 #[derive(Clone, Debug)]
-pub struct KernelCaches(fuser::Notifier);
+pub struct KernelCaches(Notifier);
+
+#[derive(Clone, Debug)]
+enum Notifier {
+    Fuser(fuser::Notifier),
+    Own(Arc<OwnedFd>),
+}
+
+impl Notifier {
+    fn drop(&self, dropped: &Dropped) -> io::Result<()> {
+        match (self, dropped) {
+            (Self::Fuser(kernel), Dropped::Name { parent, name }) => {
+                kernel.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
+            }
+            (Self::Fuser(kernel), Dropped::Dir(ino)) => kernel.inval_inode(INodeNo(ino.0), 0, 0),
+            (Self::Own(fd), dropped) => {
+                let message = match dropped {
+                    Dropped::Name { parent, name } => wire::drop_name(parent.0, name),
+                    Dropped::Dir(ino) => wire::drop_inode(ino.0),
+                };
+                match rustix::io::write(fd, &message) {
+                    // The kernel does not know it.
+                    Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+}
 
 impl KernelCaches {
     /// Has the kernel drop this and nothing else. Waits for look-ups under way in the directories
@@ -48,12 +96,7 @@ impl KernelCaches {
     pub fn forget(&self, dropped: &[Dropped]) -> io::Result<()> {
         let mut result = Ok(());
         for dropped in dropped {
-            let told = match dropped {
-                Dropped::Name { parent, name } => self
-                    .0
-                    .inval_entry(INodeNo(parent.0), OsStr::from_bytes(name)),
-                Dropped::Dir(ino) => self.0.inval_inode(INodeNo(ino.0), 0, 0),
-            };
+            let told = self.0.drop(dropped);
             if result.is_ok() {
                 result = told;
             }
@@ -73,27 +116,33 @@ impl Session {
     }
 
     /// Agrees on the protocol with the kernel behind `fd` (the mount's /dev/fuse), and starts the
-    /// threads. They end, and call `ended`, once the filesystem is unmounted and nobody uses it
+    /// threads: over /dev/fuse as `threads` says, over io_uring one a processor. They end, and call `ended`, once the filesystem is unmounted and nobody uses it
     /// any more; nothing else ends them.
     ///
     /// Who may use the mount is for the kernel to say (`allow_other`), so fuser is told to let
     /// everyone pass.
     ///
     /// # Errors
-    /// If the kernel speaks a protocol that is too old, or no thread can be started. Then the
+    /// If the kernel speaks a protocol that is too old or not over `transport`, or no thread can be started. Then the
     /// mount is still there, and dead.
     pub fn start<P: Provider>(
         adapter: Adapter<P>,
         fd: OwnedFd,
+        transport: Transport,
         threads: Threads,
         ended: impl FnOnce(io::Result<()>) + Send + 'static,
     ) -> io::Result<Self> {
+        if transport == Transport::Uring {
+            let fd = Arc::new(fd);
+            uring::start(adapter, &fd, ended)?;
+            return Ok(Self(KernelCaches(Notifier::Own(fd))));
+        }
         let mut config = Config::default();
         config.n_threads = Some(threads.count);
         config.clone_fd = threads.own_queues && threads.count > 1;
         config.acl = SessionACL::All;
         let session = fuser::Session::from_fd(adapter, fd, SessionACL::All, config)?;
-        let kernel = KernelCaches(session.notifier());
+        let kernel = KernelCaches(Notifier::Fuser(session.notifier()));
         thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || ended(session.run()))?;

@@ -32,7 +32,7 @@ use super::{
     status::Gauges,
 };
 use crate::{
-    fuse::{Adapter, KernelCaches, Owner, Session, Threads},
+    fuse::{Adapter, KernelCaches, Owner, Session, Threads, Transport},
     git::url::Source,
     repo::{self, OpenOptions, Progress, RepoFs},
     seams::Seams,
@@ -277,7 +277,7 @@ fn attach(
     let attached = Attached::new(dir)?;
     let threads = Threads::for_this_machine(device::device_opens());
     let (end, ended) = oneshot::channel();
-    let session = Session::start(adapter, fd, threads, move |result| {
+    let session = Session::start(adapter, fd, Transport::Dev, threads, move |result| {
         // Nobody may wait for it any more.
         let _ = end.send(result);
     })

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bonsaifs::{
-    fuse::{Adapter, Content, Counters, Failures, Op, Owner, Session, Threads, Xattrs},
+    fuse::{Adapter, Content, Counters, Failures, Op, Owner, Session, Threads, Transport, Xattrs},
     mount::{
         device::{self, Access, Detach},
         point,
@@ -43,6 +43,14 @@ impl Default for Options {
             xattrs: Xattrs::Off,
             without: InitFlags::empty(),
         }
+    }
+}
+
+/// Over which transport these tests run: `BONSAI_TRANSPORT` in the environment, else /dev/fuse.
+pub fn transport() -> Transport {
+    match std::env::var("BONSAI_TRANSPORT").as_deref() {
+        Ok("uring") => Transport::Uring,
+        _ => Transport::Dev,
     }
 }
 
@@ -105,7 +113,7 @@ impl Mounted {
         let ended = move |result| {
             let _ = end.send(result);
         };
-        Session::start(adapter, fd, threads, ended).expect("the kernel agrees");
+        Session::start(adapter, fd, transport(), threads, ended).expect("the kernel agrees");
         mounted
     }
 

@@ -1,0 +1,242 @@
+//! What becomes of each request, whichever way it came and its answer goes. May import: this room,
+//! bonsaifs-core, fuser (its values).
+
+use bonsaifs_core::fs::{Entry, FsErrorKind, FsResult, Provider};
+use fuser::{Errno, OpenAccMode, OpenFlags};
+
+use super::{
+    Adapter,
+    attr::{BLOCK, file_attr},
+    counters::Op,
+    policy::{Opens, Xattrs},
+    reply::{
+        AttrReply, DataReply, DirPlusReply, DirReply, EmptyReply, EntryReply, OpenReply, Space,
+        StatfsReply, XattrReply,
+    },
+    serve::Call,
+};
+
+/// The longest symlink target that a process can read, in bytes (`PATH_MAX` with its NUL).
+const TARGET_MAX: usize = 4095;
+
+/// Whose request it is, and for which inode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub ino: u64,
+    /// The thread that waits; 0 if it can't be seen from here.
+    pub tid: u32,
+}
+
+/// The kernel keeps "no such entry" too, so that is an answer and not an error.
+fn or_absent(result: FsResult<Entry>) -> FsResult<Option<Entry>> {
+    match result {
+        Ok(entry) => Ok(Some(entry)),
+        Err(error) if error.kind() == FsErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Answers getxattr and listxattr by their common rule (fuse.4): a size of zero asks how long it
+/// is, and too little room is ERANGE.
+fn send_xattr(reply: impl XattrReply, size: u32, data: &[u8]) {
+    match u32::try_from(data.len()) {
+        Err(_) => reply.refuse(Errno::E2BIG),
+        Ok(length) if size == 0 => reply.size(length),
+        Ok(length) if size < length => reply.refuse(Errno::ERANGE),
+        Ok(_) => reply.data(data),
+    }
+}
+
+impl<P: Provider> Adapter<P> {
+    /// Counts a request, and says what it is.
+    fn asked(&self, op: Op, asked: Asked) -> Call {
+        self.count(op);
+        Call::new(op, asked.ino, asked.tid)
+    }
+
+    pub(super) fn on_lookup(&self, asked: Asked, name: &[u8], reply: impl EntryReply) {
+        let call = self.asked(Op::Lookup, asked);
+        let (dir, policy) = (call.ino, self.policy);
+        self.shared.serve(
+            call,
+            reply,
+            |fs| fs.try_lookup(dir, name).map(or_absent),
+            |fs| {
+                let name = name.to_vec();
+                async move { or_absent(fs.lookup(dir, &name).await) }
+            },
+            move |shared, reply, entry| match entry {
+                Some(entry) => {
+                    let attr = file_attr(entry.ino, &entry.attr, shared.owner);
+                    reply.entry(&attr, entry.generation, policy.entry_ttl, policy.attr_ttl);
+                }
+                None => reply.absent(policy.negative_ttl),
+            },
+        );
+    }
+
+    pub(super) fn on_forget(&self, asked: Asked, lookups: u64) {
+        let call = self.asked(Op::Forget, asked);
+        let forget = || self.shared.fs.forget(call.ino, lookups);
+        self.shared.guarded(call, forget);
+    }
+
+    pub(super) fn on_getattr(&self, asked: Asked, reply: impl AttrReply) {
+        let call = self.asked(Op::Getattr, asked);
+        let ttl = self.policy.attr_ttl;
+        self.shared.serve(
+            call,
+            reply,
+            |fs| fs.try_getattr(call.ino),
+            |fs| async move { fs.getattr(call.ino).await },
+            move |shared, reply, attr| {
+                reply.attr(&file_attr(call.ino, &attr, shared.owner), ttl);
+            },
+        );
+    }
+
+    pub(super) fn on_readlink(&self, asked: Asked, reply: impl DataReply) {
+        let call = self.asked(Op::Readlink, asked);
+        self.shared.serve(
+            call,
+            reply,
+            |fs| fs.try_readlink(call.ino),
+            |fs| async move { fs.readlink(call.ino).await },
+            |_, reply, target| match target.len() > TARGET_MAX {
+                true => reply.refuse(Errno::ENAMETOOLONG),
+                false => reply.data(&target),
+            },
+        );
+    }
+
+    pub(super) fn on_open(&self, asked: Asked, flags: OpenFlags, reply: impl OpenReply) {
+        let call = self.asked(Op::Open, asked);
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+            return reply.refuse(Errno::EROFS);
+        }
+        let Opens::Answered(keep) = self.policy.files else {
+            return reply.refuse(Errno::ENOSYS);
+        };
+        self.shared.serve_now(
+            call,
+            reply,
+            |fs| fs.open_file(call.ino),
+            |reply, handle| reply.opened(handle, keep),
+        );
+    }
+
+    pub(super) fn on_read(&self, asked: Asked, offset: u64, size: u32, reply: impl DataReply) {
+        let call = self.asked(Op::Read, asked);
+        self.shared.serve(
+            call,
+            reply,
+            |fs| fs.try_read(call.ino, offset, size),
+            |fs| async move { fs.read(call.ino, offset, size).await },
+            |_, reply, data| reply.data(&data),
+        );
+    }
+
+    pub(super) fn on_release(&self, asked: Asked, handle: u64, reply: impl EmptyReply) {
+        let call = self.asked(Op::Release, asked);
+        if self.policy.files != Opens::Skipped {
+            let release = || self.shared.fs.release_file(handle);
+            self.shared.guarded(call, release);
+        }
+        reply.ok();
+    }
+
+    pub(super) fn on_opendir(&self, asked: Asked, reply: impl OpenReply) {
+        let call = self.asked(Op::Opendir, asked);
+        let Opens::Answered(keep) = self.policy.directories else {
+            return reply.refuse(Errno::ENOSYS);
+        };
+        self.shared.serve(
+            call,
+            reply,
+            |fs| fs.try_scan(call.ino),
+            |fs| async move { fs.scan(call.ino).await },
+            move |shared, reply, scan| reply.opened(shared.fs.open_dir(scan), keep),
+        );
+    }
+
+    pub(super) fn on_readdir(&self, asked: Asked, handle: u64, offset: u64, reply: impl DirReply) {
+        let call = self.asked(Op::Readdir, asked);
+        self.with_scan(call, handle, reply, move |shared, reply, scan| {
+            shared.fill(reply, &scan, offset);
+        });
+    }
+
+    pub(super) fn on_readdirplus(
+        &self,
+        asked: Asked,
+        handle: u64,
+        offset: u64,
+        reply: impl DirPlusReply,
+    ) {
+        let call = self.asked(Op::Readdirplus, asked);
+        // There is one time for name and attributes in fuser's answer.
+        let ttl = self.policy.attr_ttl.min(self.policy.entry_ttl);
+        self.with_scan(call, handle, reply, move |shared, reply, scan| {
+            shared.fill_plus(reply, &scan, offset, ttl);
+        });
+    }
+
+    pub(super) fn on_releasedir(&self, asked: Asked, handle: u64, reply: impl EmptyReply) {
+        let call = self.asked(Op::Releasedir, asked);
+        if self.policy.directories != Opens::Skipped {
+            let release = || self.shared.fs.release_dir(handle);
+            self.shared.guarded(call, release);
+        }
+        reply.ok();
+    }
+
+    pub(super) fn on_statfs(&self, asked: Asked, reply: impl StatfsReply) {
+        let call = self.asked(Op::Statfs, asked);
+        self.shared.guarded(call, move || {
+            let stat = self.shared.fs.statfs();
+            reply.statfs(&Space {
+                blocks: stat.bytes.div_ceil(BLOCK.into()),
+                files: stat.files,
+                max_name: stat.max_name,
+                block: BLOCK,
+            });
+        });
+    }
+
+    pub(super) fn on_getxattr(&self, asked: Asked, name: &[u8], size: u32, reply: impl XattrReply) {
+        let call = self.asked(Op::Getxattr, asked);
+        if self.policy.xattrs == Xattrs::Off {
+            return reply.refuse(Errno::ENOSYS);
+        }
+        self.shared.serve_now(
+            call,
+            reply,
+            |fs| {
+                let all = fs.xattrs(call.ino)?;
+                let found = all.into_iter().find(|(key, _)| key.as_bytes() == name);
+                found.ok_or_else(|| FsErrorKind::NoData.into())
+            },
+            |reply, (_, value)| send_xattr(reply, size, &value),
+        );
+    }
+
+    pub(super) fn on_listxattr(&self, asked: Asked, size: u32, reply: impl XattrReply) {
+        let call = self.asked(Op::Listxattr, asked);
+        if self.policy.xattrs == Xattrs::Off {
+            return reply.refuse(Errno::ENOSYS);
+        }
+        self.shared.serve_now(
+            call,
+            reply,
+            |fs| fs.xattrs(call.ino),
+            |reply, all| {
+                let mut names = Vec::new();
+                for (name, _) in all {
+                    names.extend_from_slice(name.as_bytes());
+                    names.push(0);
+                }
+                send_xattr(reply, size, &names);
+            },
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! FUSE over io_uring (Linux 6.14 and later, module parameter `fuse.enable_uring`): a queue a processor, whose
+//! thread takes a request, answers it and waits for the next in one system call.
+//!
+//! May import: this room, bonsaifs-core, fuser (its values), io-uring, rustix, nix.
+//!
+//! Always holds: no queue's thread waits for anything but its ring. Everything that is `unsafe` stands in
+//! `ring`. /dev/fuse goes on to bring what has no answer (forgets), and tells of the end.
+
+mod queue;
+mod ring;
+
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use bonsaifs_core::fs::Provider;
+use fuser::InitFlags;
+use rustix::io::Errno;
+
+use self::queue::Queue;
+use super::{
+    Adapter,
+    wire::{self, Offer, Request, Sink, out_header},
+};
+
+/// Requests that a queue holds at a time, those included that wait for a network. When all are taken the kernel
+/// lets others wait, so there are many; their memory is only used when it is written to.
+const DEPTH: usize = 128;
+/// The same of a processor that is not there now, but might come.
+const DEPTH_OF_ABSENT: usize = 2;
+/// The largest request in bytes; the kernel reads ahead by half of it.
+const MAX_REQUEST: u32 = 256 << 10;
+
+/// Whether this system offers it, or why not.
+///
+/// # Errors
+/// What is in the way.
+pub fn availability() -> Result<(), String> {
+    const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+    match fs::read_to_string(SWITCH).as_deref().map(str::trim) {
+        Ok("Y" | "1") => {}
+        Ok(_) => return Err(format!("it is switched off: write Y to {SWITCH}")),
+        Err(_) => return Err("this kernel has no FUSE over io_uring (Linux 6.14)".to_owned()),
+    }
+    match ring::Ring::new(2) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("io_uring can't be used: {error}")),
+    }
+}
+
+/// Agrees with the kernel behind `fd`, and starts the threads. See [`super::Session::start`].
+pub(super) fn start<P: Provider>(
+    mut adapter: Adapter<P>,
+    fd: &Arc<OwnedFd>,
+    ended: impl FnOnce(io::Result<()>) + Send + 'static,
+) -> io::Result<()> {
+    agree(&mut adapter, fd)?;
+    let adapter = Arc::new(adapter);
+    let queues = spread(&processors("possible")?, &processors("online")?);
+    let (tell, told) = mpsc::channel();
+    let threads = queues.len();
+    for (cpu, mine) in queues {
+        let mut slots = Vec::new();
+        for queue in mine {
+            let depth = if queue == cpu { DEPTH } else { DEPTH_OF_ABSENT };
+            slots.extend((0..depth).map(|_| ring::Slot::new(queue, MAX_REQUEST as usize)));
+        }
+        let (adapter, fd, tell) = (Arc::clone(&adapter), Arc::clone(fd), tell.clone());
+        let run = move || Queue::run(cpu, slots, &fd, &adapter, &tell);
+        thread::Builder::new()
+            .name("fuse queue".to_owned())
+            .spawn(run)?;
+    }
+    drop(tell);
+    for _ in 0..threads {
+        let started = told.recv();
+        started.map_err(|_| io::Error::other("a thread of a queue ended"))??;
+    }
+    let fd = Arc::clone(fd);
+    let notes = move || ended(take_notes(&adapter, &fd));
+    thread::Builder::new()
+        .name("fuse".to_owned())
+        .spawn(notes)?;
+    Ok(())
+}
+
+/// The first request, and its answer.
+fn agree<P: Provider>(adapter: &mut Adapter<P>, fd: &Arc<OwnedFd>) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    let length = read(fd, &mut buffer)?;
+    let request = Request::whole(&buffer[..length])
+        .filter(|request| request.header.opcode == wire::INIT)
+        .ok_or_else(|| io::Error::other("the kernel does not begin as it should"))?;
+    let offer = Offer::parse(&request);
+    let wanted = InitFlags::FUSE_OVER_IO_URING;
+    let to_device = ToDevice(Arc::clone(fd));
+    if offer.major != wire::MAJOR || offer.minor < wire::MINOR || !offer.flags.contains(wanted) {
+        to_device.send(request.header.unique, libc::EPROTO, &[]);
+        return Err(io::Error::other(
+            "the kernel does not offer FUSE over io_uring",
+        ));
+    }
+    let mut policy = adapter.agree(offer.flags);
+    policy.max_request = MAX_REQUEST;
+    let answer = offer.accept(&policy, policy.capabilities | wanted);
+    to_device.send(request.header.unique, 0, &[&answer]);
+    tracing::debug!(
+        ?policy,
+        minor = offer.minor,
+        "agreed with the kernel, over io_uring"
+    );
+    Ok(())
+}
+
+/// Takes what comes over /dev/fuse, until the filesystem is unmounted.
+fn take_notes<P: Provider>(adapter: &Adapter<P>, fd: &Arc<OwnedFd>) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = match read(fd, &mut buffer) {
+            Ok(length) => length,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Some(request) = Request::whole(&buffer[..length]) else {
+            continue;
+        };
+        if !adapter.note(&request) {
+            adapter.dispatch(&request, ToDevice(Arc::clone(fd)));
+        }
+    }
+}
+
+/// Room for one request: what the kernel wants at least for writes of [`MAX_REQUEST`] bytes.
+const BUFFER: usize = MAX_REQUEST as usize + 4096;
+
+fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(fd, &mut *buffer) {
+            // A request that was broken off before it was read (ENOENT).
+            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Answers over /dev/fuse.
+struct ToDevice(Arc<OwnedFd>);
+
+impl Sink for ToDevice {
+    fn send(self, unique: u64, errno: i32, parts: &[&[u8]]) {
+        let header = out_header(unique, errno, parts.iter().map(|part| part.len()).sum());
+        let mut pieces = vec![io::IoSlice::new(&header)];
+        pieces.extend(parts.iter().map(|part| io::IoSlice::new(part)));
+        // Whoever asked may be gone.
+        if let Err(error) = rustix::io::writev(&self.0, &pieces) {
+            tracing::debug!(%error, "an answer was not taken");
+        }
+    }
+}
+
+/// The processors of this machine that are `what`.
+fn processors(what: &str) -> io::Result<Vec<u16>> {
+    let path = format!("/sys/devices/system/cpu/{what}");
+    let text = fs::read_to_string(&path)?;
+    parse_list(text.trim()).ok_or_else(|| io::Error::other(format!("{path} has {text}")))
+}
+
+/// Reads the kernel's way to write sets of numbers, as `0-3,5` (cpulist in its documentation).
+fn parse_list(text: &str) -> Option<Vec<u16>> {
+    let mut all: Vec<u16> = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+        all.extend(first..=last);
+    }
+    Some(all)
+}
+
+/// Who serves which queue: each processor that is there its own, and of the others some.
+fn spread(possible: &[u16], online: &[u16]) -> Vec<(u16, Vec<u16>)> {
+    let mut all: Vec<(u16, Vec<u16>)> = online.iter().map(|&cpu| (cpu, vec![cpu])).collect();
+    let absent = possible.iter().filter(|cpu| !online.contains(cpu));
+    let threads = all.len();
+    for (number, &queue) in absent.enumerate() {
+        all[number % threads].1.push(queue);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parse_list("0"), Some(vec![0]));
+        assert_eq!(parse_list("0-1"), Some(vec![0, 1]));
+        assert_eq!(parse_list("0-2,5,7-8"), Some(vec![0, 1, 2, 5, 7, 8]));
+        for bad in ["", "x", "1-", "0-99999999"] {
+            assert_eq!(parse_list(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_queue_is_served_once_and_each_processor_serves_its_own() {
+        assert_eq!(spread(&[0, 1], &[0, 1]), [(0, vec![0]), (1, vec![1])]);
+        assert_eq!(
+            spread(&[0, 1, 2, 3, 4], &[0, 2]),
+            [(0, vec![0, 1, 4]), (2, vec![2, 3])]
+        );
+    }
+}

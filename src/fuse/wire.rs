@@ -1,0 +1,544 @@
+//! The FUSE protocol's bytes (include/uapi/linux/fuse.h of Linux, protocol 7.42), for a transport of our own.
+//!
+//! May import: this room, bonsaifs-core, fuser (its values).
+//!
+//! Always holds: no byte of a request can make this panic; a request is answered exactly once, one whose
+//! answer is dropped with EIO.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bonsaifs_core::fs::{Ino, Provider};
+use fuser::{Errno, FileAttr, FileType, FopenFlags, InitFlags, OpenFlags};
+
+use super::{
+    Adapter,
+    counters::Op,
+    operations::Asked,
+    policy::Policy,
+    reply::{
+        AttrReply, DataReply, DirPlusReply, DirReply, EmptyReply, EntryReply, OpenReply, Refuse,
+        Space, StatfsReply, XattrReply,
+    },
+};
+
+/// The protocol's version that is spoken here.
+pub(super) const MAJOR: u32 = 7;
+pub(super) const MINOR: u32 = 42;
+
+/// `fuse_in_header` and `fuse_out_header`.
+pub(super) const IN_HEADER: usize = 40;
+pub(super) const OUT_HEADER: usize = 16;
+
+const FORGET: u32 = 2;
+pub(super) const INIT: u32 = 26;
+const INTERRUPT: u32 = 36;
+const DESTROY: u32 = 38;
+const BATCH_FORGET: u32 = 42;
+
+/// Bytes, of which each look is answered: zero where there are none.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u32(self, at: usize) -> u32 {
+        self.get(at).map_or(0, u32::from_ne_bytes)
+    }
+    fn u64(self, at: usize) -> u64 {
+        self.get(at).map_or(0, u64::from_ne_bytes)
+    }
+    fn get<const N: usize>(self, at: usize) -> Option<[u8; N]> {
+        self.0.get(at..at + N)?.try_into().ok()
+    }
+}
+
+/// `fuse_in_header`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub opcode: u32,
+    pub unique: u64,
+    pub ino: u64,
+    pub tid: u32,
+}
+
+impl Header {
+    pub fn parse(data: &[u8]) -> Self {
+        let fields = Fields(data);
+        Self {
+            opcode: fields.u32(4),
+            unique: fields.u64(8),
+            ino: fields.u64(16),
+            tid: fields.u32(32),
+        }
+    }
+
+    /// How many bytes of what follows are of a fixed form. The rest is a name, or more.
+    fn fixed(&self) -> usize {
+        match self.opcode {
+            // getattr
+            3 => 16,
+            // forgets, open, opendir, getxattr, listxattr
+            FORGET | BATCH_FORGET | 14 | 27 | 22 | 23 => 8,
+            // read, readdir, readdirplus
+            15 | 28 | 44 => 40,
+            // release, releasedir
+            18 | 29 => 24,
+            _ => 0,
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub header: Header,
+    /// The operation's own fields, maybe with zeros behind.
+    fixed: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// As /dev/fuse gives it: all in one piece.
+    pub fn whole(data: &'a [u8]) -> Option<Self> {
+        let header = Header::parse(data.get(..IN_HEADER)?);
+        let body = &data[IN_HEADER..];
+        let (fixed, rest) = body.split_at(header.fixed().min(body.len()));
+        Some(Self {
+            header,
+            fixed,
+            rest,
+        })
+    }
+
+    /// As io_uring gives it: header, fixed fields and the rest, each in its place.
+    pub fn in_parts(header: Header, fixed: &'a [u8], rest: &'a [u8]) -> Self {
+        Self {
+            header,
+            fixed,
+            rest,
+        }
+    }
+
+    /// The name that the rest is, without the NUL that ends it.
+    fn name(&self) -> &'a [u8] {
+        let end = self.rest.iter().position(|byte| *byte == 0);
+        &self.rest[..end.unwrap_or(self.rest.len())]
+    }
+}
+
+/// Where the answer to one request goes.
+pub(super) trait Sink: Send + 'static {
+    /// Sends it: no error and all `parts`, or an errno (not negated) and none.
+    fn send(self, unique: u64, errno: i32, parts: &[&[u8]]);
+}
+
+/// The first bytes of an answer, `fuse_out_header`, to one with `length` bytes behind it.
+pub(super) fn out_header(unique: u64, errno: i32, length: usize) -> [u8; OUT_HEADER] {
+    let mut header = [0; OUT_HEADER];
+    let length = u32::try_from(OUT_HEADER + length).unwrap_or(u32::MAX);
+    header[..4].copy_from_slice(&length.to_ne_bytes());
+    header[4..8].copy_from_slice(&(-errno).to_ne_bytes());
+    header[8..].copy_from_slice(&unique.to_ne_bytes());
+    header
+}
+
+/// An answer on its way.
+pub(super) struct Answer<S: Sink> {
+    unique: u64,
+    sink: Option<S>,
+}
+
+impl<S: Sink> Answer<S> {
+    fn send(mut self, parts: &[&[u8]]) {
+        if let Some(sink) = self.sink.take() {
+            sink.send(self.unique, 0, parts);
+        }
+    }
+}
+
+impl<S: Sink> Drop for Answer<S> {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            sink.send(self.unique, libc::EIO, &[]);
+        }
+    }
+}
+
+impl<S: Sink> Refuse for Answer<S> {
+    fn refuse(mut self, errno: Errno) {
+        if let Some(sink) = self.sink.take() {
+            sink.send(self.unique, errno.code(), &[]);
+        }
+    }
+}
+
+impl<S: Sink> EntryReply for Answer<S> {
+    fn entry(self, found: &FileAttr, generation: u64, name_ttl: Duration, attr_ttl: Duration) {
+        let mut out = Vec::with_capacity(ENTRY);
+        put_entry(&mut out, found, generation, name_ttl, attr_ttl);
+        self.send(&[&out]);
+    }
+    fn absent(self, ttl: Duration) {
+        let mut out = [0; ENTRY];
+        out[16..24].copy_from_slice(&ttl.as_secs().to_ne_bytes());
+        out[32..36].copy_from_slice(&ttl.subsec_nanos().to_ne_bytes());
+        self.send(&[&out]);
+    }
+}
+
+impl<S: Sink> AttrReply for Answer<S> {
+    fn attr(self, attr: &FileAttr, ttl: Duration) {
+        let mut out = Vec::with_capacity(16 + ATTR);
+        out.extend(ttl.as_secs().to_ne_bytes());
+        out.extend(ttl.subsec_nanos().to_ne_bytes());
+        out.extend([0; 4]);
+        put_attr(&mut out, attr);
+        self.send(&[&out]);
+    }
+}
+
+impl<S: Sink> DataReply for Answer<S> {
+    fn data(self, data: &[u8]) {
+        self.send(&[data]);
+    }
+}
+
+impl<S: Sink> XattrReply for Answer<S> {
+    fn size(self, size: u32) {
+        self.send(&[&size.to_ne_bytes(), &[0; 4]]);
+    }
+}
+
+impl<S: Sink> OpenReply for Answer<S> {
+    fn opened(self, handle: u64, flags: FopenFlags) {
+        let flags = flags.bits().to_ne_bytes();
+        self.send(&[&handle.to_ne_bytes(), &flags, &[0; 4]]);
+    }
+}
+
+impl<S: Sink> EmptyReply for Answer<S> {
+    fn ok(self) {
+        self.send(&[]);
+    }
+}
+
+impl<S: Sink> StatfsReply for Answer<S> {
+    fn statfs(self, space: &Space) {
+        let mut out = Vec::with_capacity(80);
+        for number in [space.blocks, 0, 0, space.files, 0] {
+            out.extend(number.to_ne_bytes());
+        }
+        for number in [space.block, space.max_name, space.block] {
+            out.extend(number.to_ne_bytes());
+        }
+        out.resize(80, 0);
+        self.send(&[&out]);
+    }
+}
+
+/// An answer of directory entries, as long as there is room.
+struct Entries<S: Sink> {
+    answer: Answer<S>,
+    data: Vec<u8>,
+    room: usize,
+}
+
+impl<S: Sink> Entries<S> {
+    /// Adds what `before` writes, and a `fuse_dirent`. True if there was no room.
+    fn put(
+        &mut self,
+        (ino, next, kind): (u64, u64, FileType),
+        name: &[u8],
+        before: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let start = self.data.len();
+        before(&mut self.data);
+        self.data.extend(ino.to_ne_bytes());
+        self.data.extend(next.to_ne_bytes());
+        let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+        self.data.extend(length.to_ne_bytes());
+        self.data.extend((file_mode(kind) >> 12).to_ne_bytes());
+        self.data.extend(name);
+        self.data.resize(self.data.len().next_multiple_of(8), 0);
+        let full = self.data.len() > self.room;
+        if full {
+            self.data.truncate(start);
+        }
+        full
+    }
+}
+
+impl<S: Sink> Refuse for Entries<S> {
+    fn refuse(self, errno: Errno) {
+        self.answer.refuse(errno);
+    }
+}
+
+impl<S: Sink> DirReply for Entries<S> {
+    fn add(&mut self, ino: Ino, next: u64, kind: FileType, name: &[u8]) -> bool {
+        self.put((ino.0, next, kind), name, |_| ())
+    }
+    fn ok(self) {
+        self.answer.send(&[&self.data]);
+    }
+}
+
+impl<S: Sink> DirPlusReply for Entries<S> {
+    fn add(&mut self, attr: &FileAttr, next: u64, ttl: Duration, name: &[u8]) -> bool {
+        self.put((attr.ino.0, next, attr.kind), name, |out| {
+            put_entry(out, attr, 0, ttl, ttl);
+        })
+    }
+    fn ok(self) {
+        self.answer.send(&[&self.data]);
+    }
+}
+
+/// `fuse_attr` and `fuse_entry_out`.
+const ATTR: usize = 88;
+const ENTRY: usize = 40 + ATTR;
+
+fn put_entry(
+    out: &mut Vec<u8>,
+    attr: &FileAttr,
+    generation: u64,
+    name_ttl: Duration,
+    attr_ttl: Duration,
+) {
+    let numbers = [
+        attr.ino.0,
+        generation,
+        name_ttl.as_secs(),
+        attr_ttl.as_secs(),
+    ];
+    for number in numbers {
+        out.extend(number.to_ne_bytes());
+    }
+    for number in [name_ttl, attr_ttl].map(|ttl| ttl.subsec_nanos()) {
+        out.extend(number.to_ne_bytes());
+    }
+    put_attr(out, attr);
+}
+
+fn put_attr(out: &mut Vec<u8>, attr: &FileAttr) {
+    let times = [attr.atime, attr.mtime, attr.ctime].map(since_epoch);
+    for number in [attr.ino.0, attr.size, attr.blocks] {
+        out.extend(number.to_ne_bytes());
+    }
+    for (seconds, _) in times {
+        out.extend(seconds.to_ne_bytes());
+    }
+    for (_, nanos) in times {
+        out.extend(nanos.to_ne_bytes());
+    }
+    let mode = file_mode(attr.kind) | u32::from(attr.perm);
+    let numbers = [
+        mode,
+        attr.nlink,
+        attr.uid,
+        attr.gid,
+        attr.rdev,
+        attr.blksize,
+        attr.flags,
+    ];
+    for number in numbers {
+        out.extend(number.to_ne_bytes());
+    }
+}
+
+/// The type bits of `st_mode`.
+fn file_mode(kind: FileType) -> u32 {
+    match kind {
+        FileType::Directory => libc::S_IFDIR,
+        FileType::Symlink => libc::S_IFLNK,
+        _ => libc::S_IFREG,
+    }
+}
+
+/// Seconds and nanoseconds, the latter never negative.
+fn since_epoch(time: SystemTime) -> (i64, u32) {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (after.as_secs().cast_signed(), after.subsec_nanos()),
+        Err(error) => {
+            let before = error.duration();
+            let seconds = 0i64.wrapping_sub_unsigned(before.as_secs());
+            match before.subsec_nanos() {
+                0 => (seconds, 0),
+                nanos => (seconds.wrapping_sub(1), 1_000_000_000 - nanos),
+            }
+        }
+    }
+}
+
+/// Requests that get the same answer whatever they ask for: what they are, and the errno. Nothing can be
+/// changed (EROFS); what is ENOSYS the kernel does by itself, and remembers that it must.
+const REFUSED: [(u32, Op, i32); 26] = [
+    (4, Op::Setattr, libc::EROFS),
+    (6, Op::Symlink, libc::EROFS),
+    (8, Op::Mknod, libc::EROFS),
+    (9, Op::Mkdir, libc::EROFS),
+    (10, Op::Unlink, libc::EROFS),
+    (11, Op::Rmdir, libc::EROFS),
+    (12, Op::Rename, libc::EROFS),
+    (13, Op::Link, libc::EROFS),
+    (16, Op::Write, libc::EROFS),
+    (20, Op::Fsync, libc::ENOSYS),
+    (21, Op::Setxattr, libc::EROFS),
+    (24, Op::Removexattr, libc::EROFS),
+    (25, Op::Flush, libc::ENOSYS),
+    (30, Op::Fsyncdir, libc::ENOSYS),
+    (31, Op::Getlk, libc::ENOSYS),
+    (32, Op::Setlk, libc::ENOSYS),
+    (33, Op::Setlk, libc::ENOSYS),
+    (34, Op::Access, libc::ENOSYS),
+    (35, Op::Create, libc::EROFS),
+    (37, Op::Bmap, libc::ENOSYS),
+    // There is no device behind it (ioctl(2)).
+    (39, Op::Ioctl, libc::ENOTTY),
+    (40, Op::Poll, libc::ENOSYS),
+    (43, Op::Fallocate, libc::EROFS),
+    (45, Op::Rename, libc::EROFS),
+    (46, Op::Lseek, libc::ENOSYS),
+    (47, Op::CopyFileRange, libc::EROFS),
+];
+
+impl<P: Provider> Adapter<P> {
+    /// Answers `request` into `sink`, now or later.
+    pub(super) fn dispatch<S: Sink>(&self, request: &Request<'_>, sink: S) {
+        let header = request.header;
+        let fields = Fields(request.fixed);
+        let asked = Asked {
+            ino: header.ino,
+            tid: header.tid,
+        };
+        let answer = Answer {
+            unique: header.unique,
+            sink: Some(sink),
+        };
+        let entries = |answer| Entries {
+            answer,
+            data: Vec::new(),
+            room: fields.u32(16) as usize,
+        };
+        match header.opcode {
+            1 => self.on_lookup(asked, request.name(), answer),
+            3 => self.on_getattr(asked, answer),
+            5 => self.on_readlink(asked, answer),
+            14 => self.on_open(asked, OpenFlags(fields.u32(0).cast_signed()), answer),
+            15 => self.on_read(asked, fields.u64(8), fields.u32(16), answer),
+            17 => self.on_statfs(asked, answer),
+            18 => self.on_release(asked, fields.u64(0), answer),
+            22 => self.on_getxattr(asked, request.name(), fields.u32(0), answer),
+            23 => self.on_listxattr(asked, fields.u32(0), answer),
+            27 => self.on_opendir(asked, answer),
+            28 => self.on_readdir(asked, fields.u64(0), fields.u64(8), entries(answer)),
+            29 => self.on_releasedir(asked, fields.u64(0), answer),
+            44 => self.on_readdirplus(asked, fields.u64(0), fields.u64(8), entries(answer)),
+            DESTROY => answer.ok(),
+            opcode => {
+                let known = REFUSED.iter().find(|(number, ..)| *number == opcode);
+                let errno = known.map_or(libc::ENOSYS, |(_, op, errno)| {
+                    self.count(*op);
+                    *errno
+                });
+                answer.refuse(Errno::from_i32(errno));
+            }
+        }
+    }
+
+    /// Deals with `request` if it is one that has no answer. True if it was.
+    pub(super) fn note(&self, request: &Request<'_>) -> bool {
+        let Header {
+            opcode, ino, tid, ..
+        } = request.header;
+        match opcode {
+            FORGET => self.on_forget(Asked { ino, tid }, Fields(request.fixed).u64(0)),
+            BATCH_FORGET => {
+                let count = Fields(request.fixed).u32(0) as usize;
+                for one in request.rest.chunks_exact(16).take(count) {
+                    let ino = Fields(one).u64(0);
+                    self.on_forget(Asked { ino, tid }, Fields(one).u64(8));
+                }
+            }
+            // Who was killed is found out another way (`interrupt`).
+            INTERRUPT => {}
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// A message to the kernel that nobody asked for (`enum fuse_notify_code`): its header, and what is behind it.
+fn notice(code: i32, body: &[&[u8]]) -> Vec<u8> {
+    let length = body.iter().map(|part| part.len()).sum();
+    let mut out = out_header(0, -code, length).to_vec();
+    body.iter().for_each(|part| out.extend(*part));
+    out
+}
+
+/// Has the kernel drop a name (`fuse_notify_inval_entry_out`).
+pub(super) fn drop_name(parent: u64, name: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    let fields = [&parent.to_ne_bytes()[..], &length.to_ne_bytes(), &[0; 4]];
+    notice(3, &[&fields.concat(), name, &[0]])
+}
+
+/// Has the kernel drop what it keeps of an inode (`fuse_notify_inval_inode_out`).
+pub(super) fn drop_inode(ino: u64) -> Vec<u8> {
+    notice(2, &[&ino.to_ne_bytes(), &[0; 16]])
+}
+
+/// What the kernel says at the beginning (`fuse_init_in`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offer {
+    pub major: u32,
+    pub minor: u32,
+    readahead: u32,
+    pub flags: InitFlags,
+}
+
+impl Offer {
+    pub fn parse(request: &Request<'_>) -> Self {
+        let fields = Fields(request.rest);
+        let mut flags = u64::from(fields.u32(12));
+        if flags & InitFlags::FUSE_INIT_EXT.bits() != 0 {
+            flags |= u64::from(fields.u32(16)) << 32;
+        }
+        Self {
+            major: fields.u32(0),
+            minor: fields.u32(4),
+            readahead: fields.u32(8),
+            flags: InitFlags::from_bits_retain(flags),
+        }
+    }
+
+    /// What is agreed on (`fuse_init_out`).
+    pub fn accept(&self, policy: &Policy, flags: InitFlags) -> Vec<u8> {
+        /// A page is 4 KiB here or more; the kernel takes what it can.
+        const PAGE: u32 = 4096;
+        let flags = flags | InitFlags::FUSE_INIT_EXT;
+        let [low, high] = [flags.bits() as u32, (flags.bits() >> 32) as u32];
+        let mut out = Vec::with_capacity(64);
+        for number in [MAJOR, self.minor.min(MINOR), self.readahead, low] {
+            out.extend(number.to_ne_bytes());
+        }
+        // The kernel takes a queue that is three quarters full for busy, as it does by itself.
+        let background = policy.max_background;
+        for number in [background, background / 4 * 3] {
+            out.extend(number.to_ne_bytes());
+        }
+        let nanosecond: u32 = 1;
+        for number in [policy.max_request, nanosecond] {
+            out.extend(number.to_ne_bytes());
+        }
+        let pages = u16::try_from(policy.max_request / PAGE).unwrap_or(u16::MAX);
+        for number in [pages, 0] {
+            out.extend(number.to_ne_bytes());
+        }
+        out.extend(high.to_ne_bytes());
+        out.resize(64, 0);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

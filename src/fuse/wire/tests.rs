@@ -1,0 +1,276 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::fuse::attr::{Owner, file_attr};
+use bonsaifs_core::fs::{Attr, Kind, Timestamp};
+
+/// What was sent: the request's number, the errno, and the bytes.
+type Sent = Arc<Mutex<Vec<(u64, i32, Vec<u8>)>>>;
+
+struct Kept(Sent);
+
+impl Sink for Kept {
+    fn send(self, unique: u64, errno: i32, parts: &[&[u8]]) {
+        let mut sent = self.0.lock().expect("no test panics with it");
+        sent.push((unique, errno, parts.concat()));
+    }
+}
+
+fn answer(sent: &Sent) -> Answer<Kept> {
+    Answer {
+        unique: 7,
+        sink: Some(Kept(sent.clone())),
+    }
+}
+
+/// What `reply` sends: one answer.
+fn sent(reply: impl FnOnce(Answer<Kept>)) -> (i32, Vec<u8>) {
+    let sent = Sent::default();
+    reply(answer(&sent));
+    let mut sent = sent.lock().expect("no test panics with it");
+    assert_eq!(sent.len(), 1);
+    let (unique, errno, data) = sent.remove(0);
+    assert_eq!(unique, 7);
+    (errno, data)
+}
+
+fn u16(data: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([data[at], data[at + 1]])
+}
+
+fn attr(kind: Kind, secs: i64) -> FileAttr {
+    let attr = Attr {
+        kind,
+        perm: 0o640,
+        size: 1025,
+        mtime: Timestamp { secs, nanos: 3 },
+    };
+    file_attr(Ino(99), &attr, Owner { uid: 5, gid: 6 })
+}
+
+#[test]
+fn a_request_is_answered_once_also_when_its_answer_is_lost() {
+    assert_eq!(sent(drop), (libc::EIO, vec![]));
+    assert_eq!(
+        sent(|answer| answer.refuse(Errno::ENOENT)),
+        (libc::ENOENT, vec![])
+    );
+    assert_eq!(sent(EmptyReply::ok), (0, vec![]));
+    assert_eq!(sent(|answer| answer.data(b"abc")), (0, b"abc".to_vec()));
+}
+
+#[test]
+fn a_header_counts_itself_and_negates_the_errno() {
+    let header = out_header(0x1234, libc::EIO, 0);
+    let fields = Fields(&header);
+    assert_eq!(fields.u32(0), 16);
+    assert_eq!(fields.u32(4).cast_signed(), -libc::EIO);
+    assert_eq!(fields.u64(8), 0x1234);
+    assert_eq!(Fields(&out_header(1, 0, 100)).u32(0), 116);
+}
+
+#[test]
+fn an_entry_has_its_fields_where_linux_looks_for_them() {
+    let found = attr(Kind::Dir, 1_700_000_000);
+    let (name, attrs) = (Duration::new(10, 11), Duration::new(20, 21));
+    let (errno, data) = sent(|answer| answer.entry(&found, 4, name, attrs));
+    let out = Fields(&data);
+    assert_eq!((errno, data.len()), (0, 128));
+    assert_eq!([0, 8, 16, 24].map(|at| out.u64(at)), [99, 4, 10, 20]);
+    assert_eq!([32, 36].map(|at| out.u32(at)), [11, 21]);
+    // fuse_attr
+    let times = [1_700_000_000; 3];
+    assert_eq!([40, 48, 56].map(|at| out.u64(at)), [99, 1025, 3]);
+    assert_eq!([64, 72, 80].map(|at| out.u64(at)), times);
+    assert_eq!([88, 92, 96].map(|at| out.u32(at)), [3; 3]);
+    let rest = [100, 104, 108, 112, 116, 120, 124].map(|at| out.u32(at));
+    assert_eq!(rest, [libc::S_IFDIR | 0o640, 1, 5, 6, 0, 4096, 0]);
+
+    let (_, data) = sent(|answer| answer.absent(Duration::new(8, 9)));
+    assert_eq!(
+        (
+            Fields(&data).u64(0),
+            Fields(&data).u64(16),
+            Fields(&data).u32(32)
+        ),
+        (0, 8, 9)
+    );
+    let (_, data) = sent(|answer| answer.attr(&attr(Kind::Symlink, -1), Duration::new(1, 2)));
+    let out = Fields(&data);
+    assert_eq!((data.len(), out.u64(0), out.u32(8)), (104, 1, 2));
+    assert_eq!(out.u64(16 + 32).cast_signed(), -1);
+    assert_eq!(out.u32(16 + 48), 3);
+    assert_eq!(out.u32(16 + 60), libc::S_IFLNK | 0o640);
+}
+
+#[test]
+fn times_before_the_epoch_have_nanoseconds_that_are_not_negative() {
+    let before = |nanos| UNIX_EPOCH - Duration::from_nanos(nanos);
+    assert_eq!(since_epoch(UNIX_EPOCH), (0, 0));
+    assert_eq!(since_epoch(before(1_000_000_000)), (-1, 0));
+    assert_eq!(since_epoch(before(1)), (-1, 999_999_999));
+    assert_eq!(since_epoch(before(1_500_000_000)), (-2, 500_000_000));
+}
+
+#[test]
+fn directories_are_filled_as_far_as_there_is_room() {
+    let listed = |room: usize| {
+        let mut added = 0;
+        let (_, data) = sent(|answer| {
+            let mut entries = Entries {
+                answer,
+                data: Vec::new(),
+                room,
+            };
+            while !DirReply::add(
+                &mut entries,
+                Ino(9),
+                added + 1,
+                FileType::RegularFile,
+                b"name",
+            ) {
+                added += 1;
+            }
+            DirReply::ok(entries);
+        });
+        (added, data)
+    };
+    // 24 bytes and the name, padded to eight.
+    for (room, fits) in [(0, 0), (31, 0), (32, 1), (63, 1), (64, 2), (1000, 31)] {
+        let (added, data) = listed(room);
+        assert_eq!(
+            (added, data.len()),
+            (fits, 32 * usize::try_from(fits).expect("small"))
+        );
+    }
+    let data = listed(32).1;
+    let out = Fields(&data);
+    assert_eq!(
+        (out.u64(0), out.u64(8), out.u32(16), out.u32(20)),
+        (9, 1, 4, 8)
+    );
+    assert_eq!(&data[24..], b"name\0\0\0\0");
+
+    let (_, data) = sent(|answer| {
+        let mut entries = Entries {
+            answer,
+            data: Vec::new(),
+            room: 160,
+        };
+        let found = attr(Kind::Dir, 0);
+        assert!(!DirPlusReply::add(
+            &mut entries,
+            &found,
+            5,
+            Duration::ZERO,
+            b"d"
+        ));
+        assert!(DirPlusReply::add(
+            &mut entries,
+            &found,
+            6,
+            Duration::ZERO,
+            b"e"
+        ));
+        DirPlusReply::ok(entries);
+    });
+    let out = Fields(&data);
+    assert_eq!(
+        (
+            data.len(),
+            out.u64(0),
+            out.u64(128),
+            out.u64(136),
+            out.u32(148)
+        ),
+        (160, 99, 99, 5, 4)
+    );
+}
+
+#[test]
+fn requests_are_the_same_over_both_ways() {
+    let mut whole = vec![0; IN_HEADER];
+    whole[4..8].copy_from_slice(&22u32.to_ne_bytes());
+    whole[8..16].copy_from_slice(&77u64.to_ne_bytes());
+    whole[16..24].copy_from_slice(&5u64.to_ne_bytes());
+    whole[32..36].copy_from_slice(&4321u32.to_ne_bytes());
+    let header = Header {
+        opcode: 22,
+        unique: 77,
+        ino: 5,
+        tid: 4321,
+    };
+    whole.extend(100u32.to_ne_bytes());
+    whole.extend([0; 4]);
+    whole.extend(b"user.x\0");
+    let one = Request::whole(&whole).expect("long enough");
+    let mut fixed = [0; 128];
+    fixed[..4].copy_from_slice(&100u32.to_ne_bytes());
+    let other = Request::in_parts(Header::parse(&whole), &fixed, b"user.x\0");
+    for request in [one, other] {
+        assert_eq!(request.header, header);
+        assert_eq!(Fields(request.fixed).u32(0), 100);
+        assert_eq!(request.name(), b"user.x");
+    }
+    for cut in 0..whole.len() {
+        assert_eq!(Request::whole(&whole[..cut]).is_some(), cut >= IN_HEADER);
+    }
+}
+
+#[test]
+fn what_is_agreed_on_stands_where_linux_looks_for_it() {
+    let policy = Policy::new(
+        crate::fuse::Content::Pinned,
+        crate::fuse::Xattrs::Off,
+        InitFlags::all(),
+    );
+    let mut body = Vec::new();
+    let flags = InitFlags::FUSE_INIT_EXT | InitFlags::FUSE_MAX_PAGES;
+    for number in [7, 45, 131_072, flags.bits() as u32, 1 << (41 - 32)] {
+        body.extend(number.to_ne_bytes());
+    }
+    let header = Header {
+        opcode: INIT,
+        unique: 2,
+        ino: 0,
+        tid: 0,
+    };
+    let offer = Offer::parse(&Request::in_parts(header, &[], &body));
+    assert_eq!((offer.major, offer.minor), (7, 45));
+    assert_eq!(offer.flags, flags | InitFlags::FUSE_OVER_IO_URING);
+    let out = offer.accept(
+        &policy,
+        InitFlags::FUSE_OVER_IO_URING | InitFlags::FUSE_ASYNC_READ,
+    );
+    let fields = Fields(&out);
+    assert_eq!(out.len(), 64);
+    assert_eq!([0, 4, 8].map(|at| fields.u32(at)), [7, 42, 131_072]);
+    assert_eq!(fields.u32(12), 1 | 1 << 30);
+    assert_eq!([16, 18].map(|at| u16(&out, at)), [256, 192]);
+    assert_eq!([20, 24].map(|at| fields.u32(at)), [1 << 20, 1]);
+    assert_eq!(u16(&out, 28), 256);
+    assert_eq!(fields.u32(32), 1 << 9);
+    // Without the extension there are no further flags.
+    let flags = InitFlags::FUSE_ASYNC_READ.bits() as u32;
+    body[12..16].copy_from_slice(&flags.to_ne_bytes());
+    let offer = Offer::parse(&Request::in_parts(header, &[], &body));
+    assert_eq!(offer.flags, InitFlags::FUSE_ASYNC_READ);
+}
+
+#[test]
+fn notices_say_what_is_to_be_dropped() {
+    let name = drop_name(5, b"abc");
+    let fields = Fields(&name);
+    assert_eq!(
+        (fields.u32(0) as usize, fields.u32(4), fields.u64(8)),
+        (name.len(), 3, 0)
+    );
+    assert_eq!((fields.u64(16), fields.u32(24)), (5, 3));
+    assert_eq!(&name[32..], b"abc\0");
+    let inode = drop_inode(6);
+    let fields = Fields(&inode);
+    assert_eq!(
+        (inode.len(), fields.u32(0), fields.u32(4), fields.u64(16)),
+        (40, 40, 2, 6)
+    );
+}
