@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{mount::plan::Follow, repo};
+use crate::{
+    mount::plan::{Follow, TransportWish},
+    repo,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,6 +100,10 @@ pub struct Mount {
     /// What to fetch ahead: auto follows what is read, all brings the whole commit
     #[arg(long, value_name = "WHAT", default_value = "auto")]
     pub prefetch: Prefetch,
+    /// How the kernel's requests come: over io_uring where it offers that (auto), over it or not at all
+    /// (uring), through /dev/fuse (dev)
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub transport: Transport,
     /// Write the log to this file
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -119,6 +126,27 @@ impl From<Prefetch> for repo::Prefetch {
             Prefetch::Auto => Self::Auto,
             Prefetch::None => Self::None,
             Prefetch::All => Self::All,
+        }
+    }
+}
+
+/// What `--transport` may be.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Transport {
+    /// The fastest that there is
+    Auto,
+    /// /dev/fuse
+    Dev,
+    /// io_uring
+    Uring,
+}
+
+impl From<Transport> for TransportWish {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Auto => Self::Auto,
+            Transport::Dev => Self::Dev,
+            Transport::Uring => Self::Uring,
         }
     }
 }

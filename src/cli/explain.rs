@@ -83,6 +83,10 @@ fn mount(error: &MountError) -> (Code, &'static str) {
             Code::Usage,
             "name a branch with --ref, or leave --follow out",
         ),
+        MountError::NoUring { .. } => (
+            Code::Usage,
+            "leave --transport out, or take --transport dev",
+        ),
         MountError::NotOurs { .. } => (Code::NotOurs, "bonsai list shows them"),
         MountError::Dead { .. } => (
             Code::NotOurs,

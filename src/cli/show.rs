@@ -174,7 +174,12 @@ fn status_lines(status: &Value) -> Vec<String> {
             } else {
                 format!(": {}", ops.join(", "))
             };
-            format!("{requests} requests{ops}")
+            let over = match text("/kernel/transport") {
+                Some("uring") => " over io_uring",
+                Some("dev") => " over /dev/fuse",
+                _ => "",
+            };
+            format!("{requests} requests{over}{ops}")
         }),
     );
     line(

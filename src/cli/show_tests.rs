@@ -61,7 +61,7 @@ fn a_status_for_people() {
     let status = json!({
         "dir": "/m", "source": "https://x.org/r.git", "ref": null, "commit": "0123",
         "pid": 7, "uptime_seconds": 3700, "version": "0.1.0",
-        "kernel": {"requests": 5, "by_op": {"lookup": 3, "getattr": 2, "open": 0}},
+        "kernel": {"transport": "uring", "requests": 5, "by_op": {"lookup": 3, "getattr": 2, "open": 0}},
         "cache": {"hits": 4, "misses": 1}, "inodes": 3, "listings": 2, "listing_bytes": 2048,
         "origin": {"requests": 2, "bytes": 1024, "objects": 9, "waiting": 3},
         "prefetch": {"objects": 8, "bytes": 2048, "used": 5},
@@ -76,7 +76,7 @@ fn a_status_for_people() {
             "source    https://x.org/r.git",
             "commit    0123 (detached)",
             "process   7, up 1 h 1 min, version 0.1.0",
-            "kernel    5 requests: lookup 3, getattr 2",
+            "kernel    5 requests over io_uring: lookup 3, getattr 2",
             "cache     4 answered from memory, 1 had to wait",
             "tables    3 inodes, 2 listings (2.0 KiB)",
             "origin    2 requests, 1.0 KiB, 9 objects, 3 more waited for",

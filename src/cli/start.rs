@@ -79,6 +79,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         memory: args.memory as usize * (1 << 20),
         prefetch: args.prefetch.into(),
         follow: args.follow,
+        transport: args.transport.into(),
         allow_other: args.allow_other,
         xattrs: args.xattr,
         log: log.map(AnyPath),
@@ -334,6 +335,7 @@ mod tests {
             cache_size: Some(5),
             memory: 2,
             prefetch: args::Prefetch::None,
+            transport: args::Transport::Auto,
             log_file: Some("l".into()),
         };
         let (plan, source) = plan(args).expect("all is given");

@@ -27,6 +27,16 @@ pub struct Adapter<P: Provider> {
     pub(super) policy: Policy,
 }
 
+/// A clone is another handle to the same filesystem, with the same counts.
+impl<P: Provider> Clone for Adapter<P> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            ..*self
+        }
+    }
+}
+
 impl<P: Provider> Adapter<P> {
     /// An adapter for `fs`, whose files belong to `owner`; misses are tasks of `runtime`.
     pub fn new(

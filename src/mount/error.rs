@@ -105,6 +105,12 @@ pub enum MountError {
         /// What `--ref` said.
         name: String,
     },
+    /// `--transport uring` where there is none.
+    #[error("there is no FUSE over io_uring here: {reason}")]
+    NoUring {
+        /// What is in the way.
+        reason: String,
+    },
     /// No mount of ours is there.
     #[error("{} is in no bonsai mount of yours", printable(.dir))]
     NotOurs {

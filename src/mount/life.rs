@@ -24,7 +24,7 @@ use super::{
     follow::Follower,
     names::DirFields,
     orders::Orders,
-    plan::{Plan, Ready},
+    plan::{Plan, Ready, TransportWish},
     point::Claim,
     responder::{Responder, Unmount},
     server::Server,
@@ -32,7 +32,7 @@ use super::{
     status::Gauges,
 };
 use crate::{
-    fuse::{Adapter, KernelCaches, Owner, Session, Threads, Transport},
+    fuse::{Adapter, KernelCaches, Owner, Session, Threads, Transport, uring},
     git::url::Source,
     repo::{self, OpenOptions, Progress, RepoFs},
     seams::Seams,
@@ -148,21 +148,23 @@ impl Mount {
             plan.content(),
             plan.xattr_policy(),
         );
+        let start = seams.runtime.now();
+        let running = attach(plan, &repo, claim.dir(), &adapter)?;
         let gauges = Gauges {
             repo,
             fs,
             counters: adapter.counters(),
             failures: adapter.failures(),
             runtime: Arc::clone(&seams.runtime),
-            start: seams.runtime.now(),
+            transport: running.transport,
+            start,
         };
-        let (attached, kernel, ended) = attach(plan, &gauges.repo, claim.dir(), adapter)?;
         check_answers(claim.dir()).await?;
         Ok(Self {
-            attached,
+            attached: running.attached,
             gauges,
-            kernel,
-            ended,
+            kernel: running.kernel,
+            ended: running.ended,
         })
     }
 
@@ -265,19 +267,47 @@ impl Mount {
     }
 }
 
-/// Mounts, and starts the FUSE threads. There is no await in here: either both happen, or neither
-/// stays.
+/// A mount whose FUSE threads run.
+struct Running {
+    attached: Attached,
+    kernel: KernelCaches,
+    transport: Transport,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+/// Mounts, over io_uring if that is wanted and there is such a thing.
 fn attach(
     plan: &Plan,
     repo: &RepoFs,
     dir: &Path,
+    adapter: &Adapter<RepoFs>,
+) -> Result<Running, MountError> {
+    let over = |transport| attach_over(transport, plan, repo, dir, adapter.clone());
+    match (plan.transport, uring::availability()) {
+        (TransportWish::Uring, Err(reason)) => Err(MountError::NoUring { reason }),
+        (TransportWish::Uring, Ok(())) => over(Transport::Uring),
+        (TransportWish::Auto, Ok(())) => over(Transport::Uring).or_else(|error| {
+            tracing::warn!(%error, "not over io_uring");
+            over(Transport::Dev)
+        }),
+        (TransportWish::Auto | TransportWish::Dev, _) => over(Transport::Dev),
+    }
+}
+
+/// Mounts, and starts the FUSE threads. There is no await in here: either both happen, or neither
+/// stays.
+fn attach_over(
+    transport: Transport,
+    plan: &Plan,
+    repo: &RepoFs,
+    dir: &Path,
     adapter: Adapter<RepoFs>,
-) -> Result<(Attached, KernelCaches, oneshot::Receiver<io::Result<()>>), MountError> {
+) -> Result<Running, MountError> {
     let fd = device::attach(dir, &repo.source(), plan.access())?;
     let attached = Attached::new(dir)?;
     let threads = Threads::for_this_machine(device::device_opens());
     let (end, ended) = oneshot::channel();
-    let session = Session::start(adapter, fd, Transport::Dev, threads, move |result| {
+    let session = Session::start(adapter, fd, transport, threads, move |result| {
         // Nobody may wait for it any more.
         let _ = end.send(result);
     })
@@ -285,7 +315,12 @@ fn attach(
         dir: dir.to_owned(),
         reason: error.to_string(),
     })?;
-    Ok((attached, session.kernel_caches(), ended))
+    Ok(Running {
+        attached,
+        kernel: session.kernel_caches(),
+        transport,
+        ended,
+    })
 }
 
 /// Asks the mount for its root as any process would.

@@ -34,6 +34,9 @@ pub struct Plan {
     pub prefetch: Prefetch,
     /// Whether and how it follows the ref; `None` if it stays with its commit.
     pub follow: Option<Follow>,
+    /// How requests come.
+    #[serde(default)]
+    pub transport: TransportWish,
     /// Whether other users may use it.
     pub allow_other: bool,
     /// Whether extended attributes can be read.
@@ -53,6 +56,19 @@ pub enum Follow {
         /// The time between two looks.
         seconds: u64,
     },
+}
+
+/// Which transport the user wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportWish {
+    /// The fastest that there is.
+    #[default]
+    Auto,
+    /// /dev/fuse.
+    Dev,
+    /// io_uring, or none.
+    Uring,
 }
 
 impl Plan {
@@ -140,6 +156,7 @@ mod tests {
             memory: 7,
             prefetch: Prefetch::All,
             follow: Some(Follow::Every { seconds: 30 }),
+            transport: TransportWish::Uring,
             allow_other: true,
             xattrs: false,
             log: Some(any(b"/\xfd")),
@@ -153,6 +170,7 @@ mod tests {
         assert_eq!(back.cache_size, Some(9));
         assert_eq!(back.prefetch, Prefetch::All);
         assert_eq!(back.follow, plan.follow);
+        assert_eq!(back.transport, plan.transport);
         assert_eq!(back.want(), RefWant::Named("main".to_owned()));
         assert_eq!(back.access(), Access::Everyone);
         assert_eq!(back.xattr_policy(), Xattrs::Off);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{follow::FollowStatus, state::Record};
 use crate::{
-    fuse::{Counters, Failures, LastFailure},
+    fuse::{Counters, Failures, LastFailure, Transport},
     repo::{ErrorStatus, RepoFs, RepoStatus},
 };
 
@@ -24,6 +24,8 @@ pub struct Gauges {
     pub failures: Arc<Failures>,
     /// The clock.
     pub runtime: SharedRuntime,
+    /// How the kernel's requests come.
+    pub transport: Transport,
     /// When the mount began, by that clock.
     pub start: Duration,
 }
@@ -46,6 +48,7 @@ pub struct Status {
 
 #[derive(Debug, Serialize)]
 struct Kernel {
+    transport: &'static str,
     requests: u64,
     by_op: BTreeMap<&'static str, u64>,
 }
@@ -69,6 +72,7 @@ impl Gauges {
             record,
             uptime_seconds: now.saturating_sub(self.start).as_secs(),
             kernel: Kernel {
+                transport: self.transport.name(),
                 requests: by_op.values().sum(),
                 by_op,
             },

@@ -27,6 +27,13 @@ pub(super) const PREFETCHED: u64 = choose(1 << 20, (4 << 10) - 1);
 /// Bytes of a large file that one checksum covers.
 pub(super) const BLOCK: usize = choose(64 << 10, 512) as usize;
 
+/// Bytes of a large file that the disk is told to read before they are asked for.
+pub(super) const READ_AHEAD: u64 = choose(8 << 20, 2 << 10);
+
+/// Bytes of a pack that the disk is told to read around an object that had to be waited for: what lies side by
+/// side is mostly read together, and a disk gives it all in the time of a few single ones.
+pub(super) const READ_AROUND: u64 = choose(4 << 20, 1 << 10);
+
 /// Bytes of an incoming pack that are kept in memory before a file is begun.
 pub(super) const SPILL: usize = choose(1 << 20, 2 << 10) as usize;
 

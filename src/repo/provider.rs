@@ -347,8 +347,13 @@ impl Provider for RepoFs {
                 self.0.ahead.used(&file.oid, data.len() as u64);
                 Some(Ok(slice(&data, offset, len)))
             }
-            // The async half reads the disk, or finds the error.
-            _ => None,
+            Content::Large(large) => {
+                let data = large.read_at_once(offset, len)?;
+                self.0.ahead.used(&file.oid, large.size());
+                Some(Ok(data))
+            }
+            // The async half finds the error.
+            Content::Whole { .. } => None,
         }
     }
 

@@ -26,6 +26,10 @@ pub trait DiskFile: Send + Sync {
         let _ = (offset, buf);
         Err(io::ErrorKind::WouldBlock.into())
     }
+    /// A hint that `len` bytes from `offset` will be read soon. Starts to read them, and does not wait.
+    fn will_read(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     /// Writes all of `data` at `offset`.
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Its length in bytes.

@@ -13,7 +13,9 @@ use std::{
 };
 
 use bonsaifs::{
-    fuse::{Adapter, Content, Counters, Failures, Op, Owner, Session, Threads, Transport, Xattrs},
+    fuse::{
+        Adapter, Content, Counters, Failures, Op, Owner, Session, Threads, Transport, Xattrs, uring,
+    },
     mount::{
         device::{self, Access, Detach},
         point,
@@ -46,11 +48,11 @@ impl Default for Options {
     }
 }
 
-/// Over which transport these tests run: `BONSAI_TRANSPORT` in the environment, else /dev/fuse.
+/// Over which transport these tests run: io_uring where the kernel offers it, as `bonsai mount` has it.
 pub fn transport() -> Transport {
-    match std::env::var("BONSAI_TRANSPORT").as_deref() {
-        Ok("uring") => Transport::Uring,
-        _ => Transport::Dev,
+    match uring::availability() {
+        Ok(()) => Transport::Uring,
+        Err(_) => Transport::Dev,
     }
 }
 

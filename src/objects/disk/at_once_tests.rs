@@ -4,7 +4,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use super::{
     tests::{install, whole},
     *,
 };
+use crate::objects::tuning::{READ_AHEAD, READ_AROUND};
 use crate::seams::disk::{DiskEntry, DiskFile, StdDisk};
 
 /// A disk of whose files the system holds all in memory, or nothing.
@@ -24,6 +25,14 @@ use crate::seams::disk::{DiskEntry, DiskFile, StdDisk};
 struct Held {
     held: Arc<AtomicBool>,
     waited: Arc<AtomicUsize>,
+    /// What it was told to read.
+    told: Arc<Mutex<Vec<std::ops::Range<u64>>>>,
+}
+
+impl Held {
+    fn take_told(&self) -> Vec<std::ops::Range<u64>> {
+        std::mem::take(&mut *self.told.lock().expect("no test panics with it"))
+    }
 }
 
 struct HeldFile {
@@ -45,6 +54,10 @@ impl DiskFile for HeldFile {
             }
             false => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+    fn will_read(&self, offset: u64, len: u64) {
+        let mut told = self.disk.told.lock().expect("no test panics with it");
+        told.push(offset..offset + len);
     }
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(offset, data)
@@ -167,4 +180,70 @@ async fn what_is_read_at_once_is_verified() {
     }
     // The pack's header and checksum do not matter to a single object, its own bytes do.
     assert!((1..whole.len() - 5).contains(&handed_out));
+}
+
+#[tokio::test]
+async fn an_object_that_is_waited_for_brings_its_neighbours() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let blobs: Vec<_> = (0..50).map(|n| blob(format!("blob {n}"))).collect();
+    let objects: Vec<_> = blobs.iter().map(|(_, object)| object.clone()).collect();
+    install(&tier(dir.path()), &objects);
+    let disk = Held::default();
+    let tier = tier_on(Arc::new(disk.clone()), dir.path());
+    for (oid, _) in &blobs {
+        assert!(tier.find_at_once(oid).is_none());
+        assert!(tier.find(oid).is_some());
+    }
+    // All of them lie in the first part of the pack, of which the disk is told once.
+    let told: Vec<_> = disk
+        .take_told()
+        .iter()
+        .map(|part| (part.start, part.end))
+        .collect();
+    assert_eq!(told, [(0, READ_AROUND)]);
+}
+
+#[tokio::test]
+async fn a_large_file_is_read_ahead_as_long_as_it_is_read_in_order() {
+    const PIECE: u64 = READ_AHEAD / 16;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let size = LARGE.max(4 * READ_AHEAD);
+    let (oid, object) = blob(vec![7; usize::try_from(size).expect("some megabytes")]);
+    install(&tier(dir.path()), &[object]);
+    let disk = Held::default();
+    let tier = tier_on(Arc::new(disk.clone()), dir.path());
+    // Once to unpack it, and once to open what that made.
+    tier.find(&oid).expect("it is in the pack");
+    let Some(Content::Large(file)) = tier.find(&oid) else {
+        panic!("a large file");
+    };
+    disk.held.store(true, Ordering::Relaxed);
+    disk.take_told();
+    let len = u32::try_from(PIECE).expect("small");
+    let mut waited = 0;
+    for offset in (0..size).step_by(PIECE as usize) {
+        let data = file.read_at_once(offset, len).unwrap_or_else(|| {
+            waited += 1;
+            file.read(offset, len).expect("it is there")
+        });
+        assert_eq!(data, vec![7; PIECE as usize]);
+    }
+    // Each part once, in order, without a gap from the first piece on.
+    let told = disk.take_told();
+    assert_eq!((told[0].start, told[told.len() - 1].end), (PIECE, size));
+    assert!(
+        told.windows(2).all(|pair| pair[0].end == pair[1].start),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), waited);
+    assert!(waited <= 8, "{waited}");
+
+    // Who jumps about gets what the system holds, and nothing more is read for it.
+    for offset in [3 * READ_AHEAD, READ_AHEAD, 2 * READ_AHEAD] {
+        let data = file.read_at_once(offset, len).expect("it is held");
+        assert_eq!(data.len() as u64, PIECE);
+        file.read(offset + 2 * READ_AHEAD / 3, len)
+            .expect("it is there");
+    }
+    assert_eq!(disk.take_told(), []);
 }

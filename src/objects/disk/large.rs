@@ -4,12 +4,19 @@
 //! was hashed. A read checks the blocks that it touches, so a flipped bit is found without
 //! hashing gigabytes again.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 
 use super::{
-    super::tuning::BLOCK,
+    super::tuning::{BLOCK, READ_AHEAD},
     DiskTier, Spool,
     packs::Pack,
     room::{Used, Written},
@@ -33,6 +40,50 @@ pub struct LargeFile {
     sums: Box<[u32]>,
     /// Bytes of it that are in memory.
     held: usize,
+    ahead: Ahead,
+}
+
+/// How far the disk has been told to read. Whoever reads a large file from its beginning on asks for little at a
+/// time: without more, each piece would wait for the disk.
+#[derive(Default)]
+struct Ahead {
+    /// Where the last read ended.
+    last: AtomicU64,
+    /// Where what was told ends.
+    told: AtomicU64,
+}
+
+impl Ahead {
+    /// Whether it is time to tell more, for a read from `offset` to `end`: it goes on where the last one ended (the
+    /// kernel asks in order, but for a few), and half of what was told is read.
+    fn is_due(&self, offset: u64, end: u64, size: u64) -> bool {
+        let told = self.told.load(Ordering::Relaxed);
+        let goes_on = self.last.load(Ordering::Relaxed).abs_diff(offset) <= READ_AHEAD / 8;
+        goes_on && told < size && end + READ_AHEAD / 2 > told
+    }
+
+    fn note(&self, end: u64) {
+        self.last.store(end, Ordering::Relaxed);
+    }
+
+    /// Notes a read, and tells more if that is due.
+    fn renew(&self, file: &dyn DiskFile, offset: u64, end: u64, size: u64) {
+        if self.is_due(offset, end, size) {
+            let until = size.min(end + READ_AHEAD);
+            let before = self.told.swap(until, Ordering::Relaxed);
+            // What was told of another part of the file says nothing here.
+            let from = if before >= end && before < until {
+                before
+            } else {
+                end
+            };
+            file.will_read(from, until - from);
+        } else if self.told.load(Ordering::Relaxed) > end + READ_AHEAD {
+            // It begins anew, further to the front.
+            self.told.store(end, Ordering::Relaxed);
+        }
+        self.note(end);
+    }
 }
 
 /// Content in memory in place of a file, where the disk takes no more.
@@ -45,6 +96,10 @@ impl DiskFile for InMemory {
         let len = buf.len().min(rest.len());
         buf[..len].copy_from_slice(&rest[..len]);
         Ok(len)
+    }
+
+    fn read_at_once(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_at(offset, buf)
     }
 
     fn write_all_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
@@ -105,6 +160,7 @@ impl LargeFile {
             size: data.len() as u64,
             sums: data.chunks(BLOCK).map(crc32fast::hash).collect(),
             held: data.len(),
+            ahead: Ahead::default(),
             file: Arc::new(InMemory(data)),
         }
     }
@@ -118,11 +174,37 @@ impl LargeFile {
         if offset >= end {
             return Ok(Bytes::new());
         }
+        self.ahead.renew(&*self.file, offset, end, self.size);
+        self.checked(offset, end, |at, buf| self.file.read_at(at, buf))
+    }
+
+    /// The same, if the system holds it in memory and it is not time to read ahead.
+    pub fn read_at_once(&self, offset: u64, len: u32) -> Option<Bytes> {
+        let end = self.size.min(offset.saturating_add(u64::from(len)));
+        if offset >= end {
+            return Some(Bytes::new());
+        }
+        if self.ahead.is_due(offset, end, self.size) {
+            return None;
+        }
+        self.ahead.note(end);
+        // Damage is the other half's to tell.
+        let read = |at, buf: &mut [u8]| self.file.read_at_once(at, buf);
+        self.checked(offset, end, read).ok()
+    }
+
+    /// The bytes from `offset` to `end`, which is not before it, nor after the file's end.
+    fn checked(
+        &self,
+        offset: u64,
+        end: u64,
+        read: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<Bytes> {
         let first = offset / BLOCK as u64;
         let start = first * BLOCK as u64;
         let stop = end.next_multiple_of(BLOCK as u64).min(self.size);
         let mut data = vec![0; (stop - start) as usize];
-        read_exact(&*self.file, start, &mut data)?;
+        read_exact(read, start, &mut data)?;
         for (index, block) in data.chunks(BLOCK).enumerate() {
             if crc32fast::hash(block) != self.sums[first as usize + index] {
                 return Err(io::Error::new(
@@ -211,6 +293,7 @@ impl LargeWriter {
             size: self.size,
             sums: sums.into(),
             held: 0,
+            ahead: Ahead::default(),
         }))
     }
 }
@@ -243,6 +326,7 @@ impl DiskTier {
             size,
             sums,
             held: 0,
+            ahead: Ahead::default(),
         })
     }
 
@@ -363,9 +447,13 @@ fn decode_sums(raw: &[u8]) -> Option<(u64, Box<[u32]>)> {
     })
 }
 
-fn read_exact(file: &dyn DiskFile, mut offset: u64, mut buf: &mut [u8]) -> io::Result<()> {
+fn read_exact(
+    read: impl Fn(u64, &mut [u8]) -> io::Result<usize>,
+    mut offset: u64,
+    mut buf: &mut [u8],
+) -> io::Result<()> {
     while !buf.is_empty() {
-        match file.read_at(offset, buf)? {
+        match read(offset, buf)? {
             0 => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

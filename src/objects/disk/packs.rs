@@ -1,10 +1,23 @@
 //! The packs of an object directory: small indexes in memory, large ones and all bytes on disk.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use super::{super::tuning::INDEX_IN_MEMORY, AtOnce, FileAt, room::PackUse};
+use super::{
+    super::tuning::{INDEX_IN_MEMORY, READ_AROUND},
+    AtOnce, FileAt,
+    room::PackUse,
+};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
@@ -18,6 +31,8 @@ pub(super) struct Pack {
     file: FileAt,
     index: PackIndex,
     used: PackUse,
+    /// Which part the disk was told to read last, in parts of [`READ_AROUND`] bytes.
+    told: AtomicU64,
 }
 
 /// What [`Index`] and [`IndexFile`] have in common. A small one is worth less than an open file.
@@ -79,6 +94,7 @@ impl Pack {
             file,
             index,
             used: PackUse::default(),
+            told: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -101,7 +117,15 @@ impl Pack {
     /// The object, not verified; `None` if the entry is damaged.
     pub fn read(&self, oid: &Oid, hash: HashKind, max: u64) -> Option<(ObjectKind, Bytes)> {
         let offset = self.index.find(oid)?;
+        self.read_around(offset);
         read::read_object(&self.file, offset, hash, &|base| self.index.find(base), max).ok()
+    }
+
+    fn read_around(&self, offset: u64) {
+        let part = offset / READ_AROUND;
+        if self.told.swap(part, Ordering::Relaxed) != part {
+            self.file.0.will_read(part * READ_AROUND, READ_AROUND);
+        }
     }
 
     /// As [`Pack::read`], if all of it can be read without waiting.

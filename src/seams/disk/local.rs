@@ -1,4 +1,4 @@
-//! The production disk: std::fs. May import: std::fs, nix (statvfs), rustix (preadv2), the
+//! The production disk: std::fs. May import: std::fs, nix (statvfs), rustix (preadv2, fadvise), the
 //! trait above.
 //!
 //! Always holds: what is created here is its owner's alone (files 0600, directories 0700), and
@@ -7,13 +7,17 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io,
+    num::NonZero,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::{
+    fs::{Advice, fadvise},
+    io::{Errno, ReadWriteFlags, preadv2},
+};
 
 use super::{Disk, DiskEntry, DiskFile, DiskLock, Hold};
 
@@ -47,6 +51,11 @@ impl DiskFile for StdFile {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        // A hint: where it is not taken, nothing is lost.
+        let _ = fadvise(&self.0, offset, NonZero::new(len), Advice::WillNeed);
     }
 
     fn write_all_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
