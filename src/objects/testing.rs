@@ -28,6 +28,16 @@ pub(super) fn id(kind: ObjectKind, data: &[u8]) -> Oid {
     object_id(HashKind::Sha1, kind, data).expect("no collision attack in tests")
 }
 
+/// Content that does not get smaller.
+pub(super) fn noise(seed: u32, len: usize) -> Bytes {
+    let mut state = seed | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
 /// What happens to the next request.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {

@@ -15,6 +15,8 @@
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod damage_tests;
 mod folder;
 mod git_dir;
 mod install;
@@ -25,6 +27,8 @@ mod packs;
 mod pause;
 mod pieces;
 mod room;
+#[cfg(test)]
+mod rotting;
 mod sizes;
 mod spool;
 #[cfg(test)]
