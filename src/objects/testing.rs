@@ -9,7 +9,7 @@ use bonsaifs_core::rt::{BoxFuture, SharedRuntime};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::{ObjectStore, disk::DiskTier};
+use super::{Content, ObjectError, ObjectStore, disk::DiskTier};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid, object_id},
@@ -26,6 +26,16 @@ use crate::{
 
 pub(super) fn id(kind: ObjectKind, data: &[u8]) -> Oid {
     object_id(HashKind::Sha1, kind, data).expect("no collision attack in tests")
+}
+
+/// Content that does not get smaller.
+pub(super) fn noise(seed: u32, len: usize) -> Bytes {
+    let mut state = seed | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
 }
 
 /// What happens to the next request.
@@ -286,3 +296,23 @@ macro_rules! as_std_disk {
     };
 }
 pub(super) use as_std_disk;
+/// The content of a blob that is small enough to be held whole.
+pub(super) async fn blob(store: &ObjectStore, oid: &Oid) -> Result<Bytes, ObjectError> {
+    match store.get(oid, ObjectKind::Blob).await? {
+        Content::Whole {
+            kind: ObjectKind::Blob,
+            data,
+        } => Ok(data),
+        other => panic!("not a whole blob but a {}", other.kind()),
+    }
+}
+
+/// A commit with two folders: `a` with one file, `b` with another.
+pub(super) fn small_commit(origin: &FakeOrigin) -> (Oid, Oid, [Oid; 2]) {
+    let one = origin.put(ObjectKind::Blob, "one");
+    let two = origin.put(ObjectKind::Blob, "two");
+    let a = origin.put_tree(&[("100644", "one", one)]);
+    let b = origin.put_tree(&[("100644", "two", two)]);
+    let root = origin.put_tree(&[("40000", "a", a), ("40000", "b", b)]);
+    (origin.put_commit(root), root, [a, b])
+}

@@ -9,7 +9,7 @@ use crate::{
     git::oid::{ObjectKind, Oid},
     objects::{
         disk::tests::{git, install},
-        testing::{id, runtime},
+        testing::{id, noise, runtime},
     },
     seams::disk::StdDisk,
 };
@@ -29,16 +29,6 @@ fn repo(path: &Path, name: &str) -> Arc<DiskTier> {
     let folder = folder(&path.join("repos").join(name));
     let url = format!("https://example.org/\"{name}\\.git");
     Arc::new(DiskTier::open(runtime(), folder, HashKind::Sha1, &url).expect("a new folder"))
-}
-
-/// Content that does not get smaller.
-fn noise(seed: u32, len: usize) -> Bytes {
-    let mut state = seed | 1;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
 }
 
 fn put(tier: &DiskTier, data: &[u8]) -> Oid {

@@ -1,5 +1,9 @@
 //! The repository around the objects: its configuration, what refs meant last time, which commits
 //! have all their trees.
+//!
+//! May import: seams, git. Blocking.
+//!
+//! Always holds: what a ref meant is told as it was remembered, or not at all.
 
 use std::{
     io,
@@ -42,6 +46,41 @@ struct RememberedFile {
     name: Option<String>,
     target: String,
     commit: String,
+    /// Of all above. A digit of an id that rotted is a digit mostly.
+    sum: u32,
+}
+
+impl RememberedFile {
+    fn new(want: &str, what: &Remembered) -> io::Result<Self> {
+        let mut file = Self {
+            want: want.to_owned(),
+            name: what.name.clone(),
+            target: what.target.to_string(),
+            commit: what.commit.to_string(),
+            sum: 0,
+        };
+        file.sum = file.summed()?;
+        Ok(file)
+    }
+
+    fn summed(&self) -> io::Result<u32> {
+        let all = (&self.want, &self.name, &self.target, &self.commit);
+        let raw = serde_json::to_vec(&all).map_err(io::Error::other)?;
+        Ok(crc32fast::hash(&raw))
+    }
+
+    /// What it says that `want` meant, if it is whole.
+    fn meaning(self, want: &str) -> Option<Remembered> {
+        let whole = self.summed().is_ok_and(|sum| sum == self.sum);
+        if !whole || self.want != want {
+            return None;
+        }
+        Some(Remembered {
+            name: self.name,
+            target: refname::parse_oid(&self.target)?,
+            commit: refname::parse_oid(&self.commit)?,
+        })
+    }
 }
 
 /// The object format that the repository in `folder` was made for.
@@ -164,12 +203,7 @@ impl DiskTier {
     }
 
     fn keep_meaning(&self, want: &str, what: &Remembered) -> io::Result<()> {
-        let file = RememberedFile {
-            want: want.to_owned(),
-            name: what.name.clone(),
-            target: what.target.to_string(),
-            commit: what.commit.to_string(),
-        };
+        let file = RememberedFile::new(want, what)?;
         let raw = serde_json::to_vec(&file).map_err(io::Error::other)?;
         let temp = self.temp(&self.dir.join("bonsai/refs"));
         self.disk
@@ -202,14 +236,7 @@ impl DiskTier {
     fn meaning(&self, want: &str) -> Option<Remembered> {
         let raw = self.disk.read(&self.remembered_path(want)).ok()?;
         let file: RememberedFile = serde_json::from_slice(&raw).ok()?;
-        if file.want != want {
-            return None;
-        }
-        Some(Remembered {
-            name: file.name,
-            target: refname::parse_oid(&file.target)?,
-            commit: refname::parse_oid(&file.commit)?,
-        })
+        file.meaning(want)
     }
 
     fn remembered_path(&self, want: &str) -> PathBuf {

@@ -236,7 +236,8 @@ impl LargeWriter {
             oid,
             size,
             temp,
-            sums: Vec::with_capacity(usize::try_from(size).unwrap_or(0) / BLOCK + 1),
+            // Not with room for all: a damaged header may tell any size.
+            sums: Vec::new(),
             block: crc32fast::Hasher::new(),
             written: 0,
             counted: tier.written.clone(),

@@ -17,6 +17,8 @@
 mod at_once_tests;
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod damage_tests;
 mod folder;
 mod git_dir;
 mod install;
@@ -27,6 +29,8 @@ mod packs;
 mod pause;
 mod pieces;
 mod room;
+#[cfg(test)]
+mod rotting;
 mod sizes;
 mod spool;
 #[cfg(test)]

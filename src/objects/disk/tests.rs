@@ -35,9 +35,13 @@ pub(super) fn whole(content: Option<Content>) -> Option<Bytes> {
 
 /// Installs a pack of `objects` as if it had come over the network.
 pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) -> super::Installed {
-    let raw = pack(objects);
+    install_raw(tier, &pack(objects))
+}
+
+/// Installs the pack `raw` as if it had come over the network.
+pub(super) fn install_raw(tier: &Arc<DiskTier>, raw: &[u8]) -> super::Installed {
     let mut spool = Spool::new(Some(tier.clone()));
-    spool.append(&raw).expect("the disk works");
+    spool.append(raw).expect("the disk works");
     let mut entries = Vec::new();
     let mut decoder = StreamDecoder::new(
         HashKind::Sha1,
@@ -53,7 +57,7 @@ pub(super) fn install(tier: &Arc<DiskTier>, objects: &[(ObjectKind, Bytes)]) -> 
             offset: decoded.offset,
         });
     };
-    decoder.push(&raw, &spool, &mut found).expect("a good pack");
+    decoder.push(raw, &spool, &mut found).expect("a good pack");
     let summary = decoder.finish(&spool, &mut found).expect("a whole pack");
     tier.install_pack(spool, &mut entries, &summary.checksum)
         .expect("the disk works")
