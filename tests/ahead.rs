@@ -145,6 +145,27 @@ fn reading_a_directory_costs_few_requests_whatever_the_server_offers() {
     }
 }
 
+/// `ls -l` waited for its first file alone, and then for the others.
+#[test]
+fn the_first_size_asked_for_in_a_listed_directory_brings_them_all() {
+    let repo = repo(2, 80);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let mount = bonsai.mount(server.url("repo.git"), &[]);
+    wait_for_trees(&server);
+    let listed = fs::read_dir(mount.path("d001")).expect("listed");
+    let names: Vec<_> = listed
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert_eq!(names.len(), 80);
+    assert_eq!(fetches(&server).len(), 0);
+    assert!(fs::metadata(&names[7]).expect("there").len() > 0);
+    let came = || status(&mount)["prefetch"]["objects"].as_u64() >= Some(79);
+    assert!(within(Duration::from_secs(30), came), "{}", status(&mount));
+    assert!(fetches(&server).len() <= 2);
+    mount.unmount();
+}
+
 #[test]
 fn what_every_tool_opens_comes_with_the_mount() {
     let mut files = Files::new().file("README.md", "read me\n");

@@ -147,13 +147,22 @@ impl Ahead {
         }
     }
 
-    /// Notes that entry `index` of the listing with number `tag` is asked for and not here.
-    pub fn missed(self: &Arc<Self>, tag: u64, index: usize) {
+    /// Notes that somebody begins to read the entries of the listing with number `tag`.
+    pub fn will_scan(&self, tag: u64) {
+        if let Some(place) = place(tag, 0)
+            && let Some(mut state) = self.lock()
+        {
+            state.scan.entered(place.dir);
+        }
+    }
+
+    /// Notes that the size of entry `index` of the listing with number `tag` is asked for and not known.
+    pub fn missed_size(self: &Arc<Self>, tag: u64, index: usize) {
         let Some(place) = place(tag, index) else {
             return;
         };
         if let Some(mut state) = self.lock() {
-            state.scan.missed(place);
+            state.scan.missed_size(place);
             self.unlock(state);
         }
     }

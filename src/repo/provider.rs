@@ -327,7 +327,7 @@ impl Provider for RepoFs {
         match listing.size(index) {
             Some(size) => Ok(size),
             None => {
-                self.0.ahead.missed(listing.tag(), index);
+                self.0.ahead.missed_size(listing.tag(), index);
                 let size = self.size_of_blob(&oid).await?;
                 // What is too large did not come for that.
                 if self.0.store.try_header(&oid).is_some() {
@@ -359,6 +359,10 @@ impl Provider for RepoFs {
 
     fn will_read(&self, file: &Node, tag: u64, index: usize) {
         self.0.ahead.will_read(file.oid, tag, index);
+    }
+
+    fn will_scan(&self, _: &Node, tag: u64) {
+        self.0.ahead.will_scan(tag);
     }
 
     async fn read(&self, file: &Node, offset: u64, len: u32) -> FsResult<Bytes> {

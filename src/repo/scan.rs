@@ -3,7 +3,7 @@
 //! May import: git's ids, core's listings. No I/O, no clock of its own, no tasks: `ahead` has those.
 //!
 //! Evidence is what was read although it was not here, and what a prefetch brought and was then read.
-//! One file says nothing. A second one close to it in the same directory widens to the directory; a
+//! One file says nothing, unless it is a size that is asked for after its directory's entries were read. A second one close to it in the same directory widens to the directory; a
 //! directory that follows another in the order of a walk widens to the tree that both are in, and so
 //! on up to the whole commit.
 //!
@@ -85,6 +85,8 @@ struct Dir {
     recent: [u32; 4],
     /// Whether its files were asked for as a whole.
     widened: bool,
+    /// Whether its entries were read one after the other.
+    entered: bool,
 }
 
 /// A step of widening. Its tree is to be read before it can be taken.
@@ -219,14 +221,29 @@ impl Scan {
             blobs,
             recent: [u32::MAX; 4],
             widened: false,
+            entered: false,
         });
         self.by_tree.insert(tree, dir);
         dir
     }
 
+    /// Notes that somebody begins to read the entries of a directory.
+    pub fn entered(&mut self, dir: u32) {
+        self.dirs[dir as usize].entered = true;
+    }
+
     /// Notes that the file at `place` was asked for and is not here.
     pub fn missed(&mut self, place: Place) {
         self.touched(place);
+    }
+
+    /// Notes that the size of the file at `place` was asked for and is not known. Who has read the directory's
+    /// entries wants all of their sizes: so `ls -l` waits for one answer, not for two.
+    pub fn missed_size(&mut self, place: Place) {
+        self.touched(place);
+        if self.dirs[place.dir as usize].entered {
+            self.scanned(place);
+        }
     }
 
     /// Notes that `bytes` were brought because somebody wanted them.

@@ -400,3 +400,25 @@ fn a_tree_within_itself_ends() {
     let dir = scan.listed(tree, &listing);
     assert!(scan.way_up(dir).len() <= 512);
 }
+
+/// `ls -l` of a directory whose sizes are not known cost two round trips, one of them for its first file alone.
+#[test]
+fn a_size_that_is_asked_for_after_the_entries_were_read_widens_at_once() {
+    let (tree, listing) = files("d/", 100);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    // Without that it says as little as a read, and so does a read with it.
+    scan.missed_size(Place { dir, index: 50 });
+    scan.entered(dir);
+    scan.missed(Place { dir, index: 90 });
+    assert_eq!(scan.next_step(NOW), None);
+    scan.missed_size(Place { dir, index: 0 });
+    assert_eq!(scan.next_step(NOW), Some(Step::Files { tree, from: 0 }));
+    // Once, and of this directory only.
+    scan.missed_size(Place { dir, index: 70 });
+    assert_eq!(scan.next_step(NOW), None);
+    let (other, listing) = files("e/", 100);
+    let dir = scan.listed(other, &listing);
+    scan.missed_size(Place { dir, index: 3 });
+    assert_eq!(scan.next_step(NOW), None);
+}

@@ -213,6 +213,12 @@ impl<P: Provider> Provider for Composite<P> {
         }
     }
 
+    fn will_scan(&self, first: &Self::Node, tag: u64) {
+        if let CompositeNode::Inner(number, node) = first {
+            self.provider(*number).will_scan(node, tag);
+        }
+    }
+
     async fn read(&self, file: &Self::Node, offset: u64, len: u32) -> FsResult<Bytes> {
         match file {
             CompositeNode::Virtual(_) => Self::is_dir(),

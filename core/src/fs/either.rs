@@ -108,6 +108,14 @@ impl<A: Provider, B: Provider> Provider for Either<A, B> {
         }
     }
 
+    fn will_scan(&self, first: &Self::Node, tag: u64) {
+        match (self, first) {
+            (Self::Left(provider), Either::Left(first)) => provider.will_scan(first, tag),
+            (Self::Right(provider), Either::Right(first)) => provider.will_scan(first, tag),
+            _ => {}
+        }
+    }
+
     async fn read(&self, file: &Self::Node, offset: u64, len: u32) -> FsResult<Bytes> {
         match (self, file) {
             (Self::Left(provider), Either::Left(file)) => provider.read(file, offset, len).await,

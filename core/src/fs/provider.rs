@@ -67,6 +67,12 @@ pub trait Provider: Send + Sync + 'static {
         let _ = (file, tag, index);
     }
 
+    /// Somebody begins to read the entries of a listing with this [`Listing::tag`], of which `first` is the first
+    /// one. For a provider that learns from what is asked for together.
+    fn will_scan(&self, first: &Self::Node, tag: u64) {
+        let _ = (first, tag);
+    }
+
     /// Up to `len` bytes of `file` from `offset`; fewer only at the end of the file, none past it.
     fn read(
         &self,

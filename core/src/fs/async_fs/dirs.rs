@@ -62,6 +62,7 @@ impl<P: Provider> AsyncFs<P> {
         offset: u64,
         take: &mut dyn FnMut(DirItem<'_>) -> Take,
     ) {
+        self.tell_scan(scan, offset);
         for (next, place) in places(scan, offset) {
             let dot = |ino, name| DirItem {
                 ino,
@@ -85,6 +86,13 @@ impl<P: Provider> AsyncFs<P> {
         }
     }
 
+    fn tell_scan(&self, scan: &Scan<P::Node>, offset: u64) {
+        let listing = &scan.listing;
+        if offset == 0 && !listing.is_empty() {
+            self.provider.will_scan(listing.get(0).node, listing.tag());
+        }
+    }
+
     /// Hands the entries from `offset` on with their attributes to `take`, until that says there
     /// is no more room. Each entry but `.` and `..` is counted like a look-up before `take` sees
     /// it, so no forget can come too early; one that finds no room is taken back.
@@ -98,6 +106,7 @@ impl<P: Provider> AsyncFs<P> {
         offset: u64,
         take: &mut dyn FnMut(DirItemPlus<'_>) -> Take,
     ) {
+        self.tell_scan(scan, offset);
         for (next, place) in places(scan, offset) {
             let dot = |ino, name| DirItemPlus {
                 ino,
