@@ -14,6 +14,8 @@ mod error;
 mod hydrator;
 mod ingest;
 mod prefetch;
+#[cfg(test)]
+mod size_tests;
 mod store;
 #[cfg(test)]
 mod testing;

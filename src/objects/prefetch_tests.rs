@@ -5,19 +5,12 @@ use super::*;
 use crate::{
     git::oid::ObjectKind,
     objects::{
-        Content, ObjectError,
-        testing::{FakeOrigin, Fault, id, store, tier},
+        ObjectError,
+        testing::{FakeOrigin, Fault, blob, id, store, tier},
         tuning::PREFETCHED,
     },
     seams::http::HttpError,
 };
-
-async fn blob(store: &ObjectStore, oid: &Oid) -> Result<Bytes, ObjectError> {
-    match store.get(oid, ObjectKind::Blob).await? {
-        Content::Whole { data, .. } => Ok(data),
-        Content::Large(_) => panic!("a small blob"),
-    }
-}
 
 fn reader(store: &ObjectStore, oid: Oid) -> JoinHandle<Result<Bytes, ObjectError>> {
     let store = store.clone();

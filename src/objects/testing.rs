@@ -9,7 +9,7 @@ use bonsaifs_core::rt::{BoxFuture, SharedRuntime};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::{ObjectStore, disk::DiskTier};
+use super::{Content, ObjectError, ObjectStore, disk::DiskTier};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid, object_id},
@@ -285,4 +285,25 @@ pub(super) fn tier_on(disk: Arc<dyn Disk>, dir: &std::path::Path) -> Arc<DiskTie
 
 pub(super) fn store(origin: &Arc<FakeOrigin>, disk: Option<Arc<DiskTier>>) -> ObjectStore {
     ObjectStore::new(runtime(), origin.clone(), disk, HashKind::Sha1, 64 << 20)
+}
+
+/// The content of a blob that is small enough to be held whole.
+pub(super) async fn blob(store: &ObjectStore, oid: &Oid) -> Result<Bytes, ObjectError> {
+    match store.get(oid, ObjectKind::Blob).await? {
+        Content::Whole {
+            kind: ObjectKind::Blob,
+            data,
+        } => Ok(data),
+        other => panic!("not a whole blob but a {}", other.kind()),
+    }
+}
+
+/// A commit with two folders: `a` with one file, `b` with another.
+pub(super) fn small_commit(origin: &FakeOrigin) -> (Oid, Oid, [Oid; 2]) {
+    let one = origin.put(ObjectKind::Blob, "one");
+    let two = origin.put(ObjectKind::Blob, "two");
+    let a = origin.put_tree(&[("100644", "one", one)]);
+    let b = origin.put_tree(&[("100644", "two", two)]);
+    let root = origin.put_tree(&[("40000", "a", a), ("40000", "b", b)]);
+    (origin.put_commit(root), root, [a, b])
 }

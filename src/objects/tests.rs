@@ -5,23 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Content, ObjectError, ObjectStore,
-    testing::{FakeOrigin, Fault, id, pack, runtime, store, tier},
+    ObjectError, ObjectStore,
+    testing::{FakeOrigin, Fault, blob, id, pack, runtime, small_commit, store, tier},
 };
 use crate::{
     git::oid::{HashKind, ObjectKind, Oid},
     origin::{Filter, OriginError},
 };
-
-async fn blob(store: &ObjectStore, oid: &Oid) -> Result<Bytes, ObjectError> {
-    match store.get(oid, ObjectKind::Blob).await? {
-        Content::Whole {
-            kind: ObjectKind::Blob,
-            data,
-        } => Ok(data),
-        other => panic!("not a whole blob but a {}", other.kind()),
-    }
-}
 
 fn text(number: usize) -> Vec<u8> {
     format!("content {number}\n")
@@ -331,125 +321,6 @@ async fn what_was_read_stays_though_the_store_closes_before_its_pack_has_ended()
     assert_eq!(origin.requests().len(), 1);
 }
 
-/// Large blobs, small ones between them, and one that isn't there.
-fn of_all_sizes(origin: &FakeOrigin) -> Vec<(Oid, Option<u64>)> {
-    let large = |byte: u8, more: u64| {
-        let size = super::tuning::PREFETCHED + more;
-        let data = vec![byte; usize::try_from(size).expect("a megabyte")];
-        (origin.put(ObjectKind::Blob, data), Some(size))
-    };
-    let small = |text: &'static str| (origin.put(ObjectKind::Blob, text), Some(text.len() as u64));
-    vec![
-        small("one"),
-        large(1, 1),
-        (id(ObjectKind::Blob, b"nowhere"), None),
-        large(2, 2),
-        small("three"),
-        large(3, 0),
-    ]
-}
-
-async fn size(store: &ObjectStore, oid: &Oid) -> Option<u64> {
-    let header = store.header(oid).await.ok()?;
-    assert_eq!(header.0, ObjectKind::Blob);
-    Some(header.1)
-}
-
-#[tokio::test]
-async fn a_large_blobs_size_comes_without_its_content() {
-    let origin = FakeOrigin::new();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = store(&origin, Some(tier(folder.path())));
-    for (oid, expected) in of_all_sizes(&origin) {
-        assert_eq!(size(&store, &oid).await, expected);
-        let is_large = expected.is_some_and(|size| size > super::tuning::PREFETCHED);
-        assert_eq!(
-            store.try_get(&oid).is_some(),
-            expected.is_some() && !is_large
-        );
-        assert_eq!(store.known_size(&oid), expected);
-    }
-    assert_eq!(origin.requests().len(), 6);
-}
-
-#[tokio::test]
-async fn sizes_that_are_wanted_together_cost_few_requests_and_fail_alone() {
-    let origin = FakeOrigin::new();
-    let store = store(&origin, None);
-    let blobs = of_all_sizes(&origin);
-    // All requests that may be out are, so the sizes queue and go in one.
-    origin
-        .gate
-        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
-    let mut busy = Vec::new();
-    for n in 0..super::hydrator::MAX_REQUESTS {
-        let oid = origin.put(ObjectKind::Blob, format!("busy {n}").into_bytes());
-        let store = store.clone();
-        busy.push(tokio::spawn(async move { blob(&store, &oid).await }));
-        // Each before the next: two that are wanted at the same moment may leave in one request.
-        while origin.requests().len() < busy.len() {
-            tokio::task::yield_now().await;
-        }
-    }
-    let sizes: Vec<_> = blobs
-        .iter()
-        .map(|(oid, _)| {
-            let (store, oid) = (store.clone(), *oid);
-            tokio::spawn(async move { size(&store, &oid).await })
-        })
-        .collect();
-    while store.wanted() < busy.len() + sizes.len() {
-        tokio::task::yield_now().await;
-    }
-    origin.gate.add_permits(100);
-    for (size, (_, expected)) in sizes.into_iter().zip(&blobs) {
-        assert_eq!(size.await.expect("no panic"), *expected);
-    }
-    let asked = origin.requests().len() - busy.len();
-    assert!(asked <= 12, "{asked} requests");
-    for task in busy {
-        task.await.expect("no panic").expect("it is there");
-    }
-}
-
-#[tokio::test]
-async fn who_reads_a_large_blob_whose_size_is_on_its_way_gets_all_of_it() {
-    let origin = FakeOrigin::new();
-    let store = store(&origin, None);
-    let data = vec![7; usize::try_from(super::tuning::PREFETCHED).expect("a megabyte") + 1];
-    let oid = origin.put(ObjectKind::Blob, data.clone());
-    origin
-        .gate
-        .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
-    let asker = tokio::spawn({
-        let store = store.clone();
-        async move { size(&store, &oid).await }
-    });
-    while origin.requests().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    let reader = tokio::spawn({
-        let store = store.clone();
-        async move { blob(&store, &oid).await }
-    });
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    origin.gate.add_permits(2);
-    assert_eq!(asker.await.expect("no panic"), Some(data.len() as u64));
-    assert_eq!(reader.await.expect("no panic").expect("it is there"), data);
-}
-
-/// A commit with two folders: `a` with one file, `b` with another.
-fn small_commit(origin: &FakeOrigin) -> (Oid, Oid, [Oid; 2]) {
-    let one = origin.put(ObjectKind::Blob, "one");
-    let two = origin.put(ObjectKind::Blob, "two");
-    let a = origin.put_tree(&[("100644", "one", one)]);
-    let b = origin.put_tree(&[("100644", "two", two)]);
-    let root = origin.put_tree(&[("40000", "a", a), ("40000", "b", b)]);
-    (origin.put_commit(root), root, [a, b])
-}
-
 #[tokio::test]
 async fn trees_that_a_running_download_brings_are_not_asked_for_again() {
     let origin = FakeOrigin::new();
@@ -557,36 +428,6 @@ async fn a_second_store_over_the_same_folder_needs_no_request() {
     );
     assert_eq!(origin.requests().len(), before, "everything was on disk");
     assert!(disk.is_complete(&commit));
-}
-
-/// Found by the simulation (seed 206): the size in a pack entry's header was told without a look at
-/// the content, and a flipped bit made it another one.
-#[tokio::test]
-async fn a_size_from_a_damaged_entry_is_never_told() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let origin = FakeOrigin::without_filter();
-    let (commit, root, _) = small_commit(&origin);
-    let first = store(&origin, Some(tier(dir.path())));
-    first.download_commit(commit);
-    first.get(&root, ObjectKind::Tree).await.expect("it comes");
-    first.settled().await;
-    let pack = std::fs::read_dir(dir.path().join("objects/pack"))
-        .expect("it is there")
-        .map(|entry| entry.expect("it can be read").path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "pack"))
-        .expect("the commit came as a pack");
-    let sound = std::fs::read(&pack).expect("it can be read");
-    for at in 12..sound.len() {
-        let mut rotten = sound.clone();
-        rotten[at] ^= 1;
-        std::fs::write(&pack, rotten).expect("it can be written");
-        let store = store(&origin, Some(tier(dir.path())));
-        for text in ["one", "two"] {
-            let told = store.local_header(&id(ObjectKind::Blob, text.as_bytes()));
-            let right = (ObjectKind::Blob, text.len() as u64);
-            assert!(told.is_none_or(|told| told == right), "byte {at}: {told:?}");
-        }
-    }
 }
 
 /// Found by the simulation (seed 148): when the runtime dropped the work at once, as it does while it
