@@ -8,7 +8,9 @@
 //! a node carries a *stamp* that does.
 //!
 //! Always holds: what is kept is one record for each directory that a switch changed and is still
-//! there, with the names in it that were changed; nothing of older commits.
+//! there, with the names in it that were changed; nothing of older commits. The time of a switch is later
+//! than that of the one before, also when the clock was set back: a file that changed twice would else
+//! look older than what was built of it in between.
 
 use std::{
     collections::BTreeMap,
@@ -53,6 +55,8 @@ struct Table {
     records: FxHashMap<u32, Record>,
     /// The highest stamp that was ever given.
     last: u32,
+    /// The time of the latest switch.
+    switched: Option<Timestamp>,
 }
 
 impl Table {
@@ -61,6 +65,27 @@ impl Table {
         self.last = self.last.saturating_add(1);
         self.records.insert(self.last, record);
         self.last
+    }
+
+    /// The time of a switch for which the clock says `now`.
+    fn switch(&mut self, now: Timestamp) -> Timestamp {
+        let time = self.switched.map_or(now, |last| now.max(after(last)));
+        self.switched = Some(time);
+        time
+    }
+}
+
+/// The next nanosecond.
+fn after(time: Timestamp) -> Timestamp {
+    match time.nanos {
+        999_999_999 => Timestamp {
+            secs: time.secs.saturating_add(1),
+            nanos: 0,
+        },
+        nanos => Timestamp {
+            nanos: nanos + 1,
+            ..time
+        },
     }
 }
 
@@ -111,8 +136,8 @@ impl Times {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The root of tree `new`, which comes after `old` at the time `now`. A directory of which
-    /// one side can't be read counts as new.
+    /// The root of tree `new`, which comes after `old` when the clock says `now`. A directory of which
+    /// one side can't be read counts as new. `old` is what is shown; nobody else may be at this.
     pub async fn next_root(
         &self,
         store: &ObjectStore,
@@ -120,13 +145,16 @@ impl Times {
         new: Oid,
         now: Timestamp,
     ) -> Node {
+        // What came of a look that was not followed by a switch.
+        self.keep_only(old.stamp);
         if old.oid == new {
             return old;
         }
-        let uniform = {
+        let (uniform, time) = {
             let mut table = self.lock();
+            let time = table.switch(now);
             let record = Record {
-                time: now,
+                time,
                 named: BTreeMap::new(),
                 others: FIRST,
             };
@@ -134,7 +162,7 @@ impl Times {
             if let Some(record) = table.records.get_mut(&stamp) {
                 record.others = stamp;
             }
-            stamp
+            (stamp, time)
         };
         let root = self.copy(uniform);
         let mut pairs = vec![Pair {
@@ -151,10 +179,7 @@ impl Times {
             let hash = store.hash();
             if let Some(record) = self.compare(&pair, (&before, &after), hash, uniform, &mut pairs)
             {
-                let record = Record {
-                    time: now,
-                    ..record
-                };
+                let record = Record { time, ..record };
                 self.lock().records.insert(pair.stamp, record);
             }
         }
@@ -233,3 +258,7 @@ async fn tree(store: &ObjectStore, oid: Oid) -> Option<Bytes> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "times_tests.rs"]
+mod tests;
