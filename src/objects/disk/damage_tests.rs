@@ -49,7 +49,7 @@ async fn damage_to_any_byte_is_found_on_read_and_what_is_damaged_can_be_stored_a
     // In other files nothing is looked for.
     for (kind, least) in [
         ("pack", 400),
-        ("idx", 1_500),
+        ("idx", 600),
         ("loose", 250),
         ("large", 100),
         ("sums", 600),
@@ -127,7 +127,7 @@ async fn verify_drops_what_any_byte_of_is_damaged() {
     // It takes long to read, and has a test of its own.
     truth.objects.retain(|object| object.place != Place::Large);
     let rotting = Rotting::new(truth);
-    let some = |len| Damage::everywhere(len).into_iter().step_by(7).collect();
+    let some = |len| Damage::everywhere(len).into_iter().step_by(11).collect();
     rotting.each(some, |path, damage| {
         damage.done(path);
         let opened = tier(rotting.dir.path());
