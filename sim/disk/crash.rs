@@ -65,15 +65,24 @@ impl State {
     }
 
     pub fn rot(&mut self, count: u64) -> Vec<PathBuf> {
-        let mut files = Vec::new();
+        // Of a repository's many files one has the sizes, and is hit no less than all the objects.
+        let (mut files, mut sizes) = (Vec::new(), Vec::new());
         walk(&self.root, Path::new("/"), &mut |path, file| {
-            if !lock(file).live.is_empty() {
-                files.push((path.to_owned(), file.clone()));
+            if lock(file).live.is_empty() {
+                return;
+            }
+            files.push((path.to_owned(), file.clone()));
+            if path.ends_with("bonsai/sizes") {
+                sizes.push((path.to_owned(), file.clone()));
             }
         });
         let mut hit = Vec::new();
         for _ in 0..count.min(files.len() as u64) {
-            let (path, file) = self.rng.pick(&files).clone();
+            let of = match !sizes.is_empty() && self.rng.chance(300) {
+                true => &sizes,
+                false => &files,
+            };
+            let (path, file) = self.rng.pick(of).clone();
             let mut file = lock(&file);
             let at = self.rng.below(file.live.len() as u64) as usize;
             let bit = 1 << self.rng.below(8);

@@ -296,6 +296,7 @@ macro_rules! as_std_disk {
     };
 }
 pub(super) use as_std_disk;
+
 /// The content of a blob that is small enough to be held whole.
 pub(super) async fn blob(store: &ObjectStore, oid: &Oid) -> Result<Bytes, ObjectError> {
     match store.get(oid, ObjectKind::Blob).await? {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     LARGE,
     rotting::{Damage, Place, Rotting, Truth, kind_of, with_checksum},
+    tests::install_raw,
 };
 use crate::{
     git::{
@@ -19,7 +20,7 @@ use crate::{
     },
     objects::{
         disk::Remembered,
-        testing::{id, noise, tier},
+        testing::{id, noise, pack, tier},
         tuning::{BLOCK, INDEX_IN_MEMORY},
     },
 };
@@ -48,7 +49,7 @@ async fn damage_to_any_byte_is_found_on_read_and_what_is_damaged_can_be_stored_a
     // In other files nothing is looked for.
     for (kind, least) in [
         ("pack", 400),
-        ("idx", 1_500),
+        ("idx", 600),
         ("loose", 250),
         ("large", 100),
         ("sums", 600),
@@ -126,7 +127,7 @@ async fn verify_drops_what_any_byte_of_is_damaged() {
     // It takes long to read, and has a test of its own.
     truth.objects.retain(|object| object.place != Place::Large);
     let rotting = Rotting::new(truth);
-    let some = |len| Damage::everywhere(len).into_iter().step_by(7).collect();
+    let some = |len| Damage::everywhere(len).into_iter().step_by(11).collect();
     rotting.each(some, |path, damage| {
         damage.done(path);
         let opened = tier(rotting.dir.path());
@@ -137,6 +138,34 @@ async fn verify_drops_what_any_byte_of_is_damaged() {
         rotting.truth.read(&opened, &[]);
         rotting.restore(path);
     });
+}
+
+/// A tree whose entry looked like that of a blob went, and its commit stayed marked as complete.
+#[tokio::test]
+async fn verify_takes_no_damaged_pack_for_one_of_blobs() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let tier = tier(dir.path());
+    let raw = pack(&[
+        (ObjectKind::Tree, Bytes::from("no tree, but who looks")),
+        (ObjectKind::Blob, noise(1, 40)),
+    ]);
+    let sum = Oid::from_bytes_or_panic(&raw[raw.len() - 20..]);
+    let path = tier.pack_dir().join(format!("pack-{sum}.pack"));
+    let commit = id(ObjectKind::Commit, b"its commit");
+    for bit in 0..8 {
+        install_raw(&tier, &raw);
+        tier.mark_complete(&commit, &tier.trees_went())
+            .expect("room");
+        assert!(tier.is_complete(&commit));
+        // The first entry: its kind and a part of its size.
+        let damage = Damage::Flip {
+            at: 12,
+            bits: 1 << bit,
+        };
+        damage.done(&path);
+        assert_eq!(tier.verify().expect("it can go").dropped.len(), 1);
+        assert!(!tier.is_complete(&commit), "bit {bit}");
+    }
 }
 
 /// The size in a damaged header was believed, and room for checksums of that many bytes ended the process.

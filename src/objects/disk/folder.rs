@@ -248,7 +248,8 @@ impl CacheFolder {
                 continue;
             }
             let random = || self.runtime.random();
-            let freed = pieces::remove(disk, &repo.path, &pieces, &random)?;
+            let trees = |piece: &Piece, hash| piece.may_have_trees(disk, hash);
+            let freed = pieces::remove(disk, &repo.path, &pieces, trees, &random)?;
             tracing::info!(repo = %repo.path.display(), pieces = pieces.len(), bytes = freed,
                 "the coldest of the cache left");
             room.freed += freed;

@@ -238,7 +238,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes `pieces` of the repository `dir`; the bytes that this freed. Readers that have them open
-/// go on reading.
+/// go on reading. `trees` tells of a piece whether it may hold commits, tags or trees.
 ///
 /// # Errors
 /// What the disk says; then some may still be there.
@@ -246,12 +246,12 @@ pub(super) fn remove(
     disk: &dyn Disk,
     dir: &Path,
     pieces: &[Piece],
+    trees: impl Fn(&Piece, HashKind) -> bool,
     random: &dyn Fn() -> u64,
 ) -> io::Result<u64> {
     let _alone = lock_changes(disk, dir, Hold::Alone)?;
     let hash = git_dir::hash_of(disk, dir).unwrap_or(HashKind::Sha1);
-    let trees = pieces.iter().any(|piece| piece.may_have_trees(disk, hash));
-    if trees {
+    if pieces.iter().any(|piece| trees(piece, hash)) {
         // Whoever downloads a commit just now does not mark it (see `trees_went`).
         let temp = dir.join(format!("bonsai/{TEMPORARY}{:016x}", random()));
         let content = format!("{:016x}\n", random());

@@ -47,13 +47,7 @@ impl DiskTier {
                 Ok(objects) => checked.objects += objects,
                 Err(_) if self.is_gone(&piece) => {}
                 Err(reason) => {
-                    let random = || self.runtime.random();
-                    pieces::remove(
-                        &*self.disk,
-                        &self.dir,
-                        std::slice::from_ref(&piece),
-                        &random,
-                    )?;
+                    self.drop_damaged(&piece)?;
                     let name = piece
                         .folder
                         .join(piece.files.last().expect("a piece has a file"));
@@ -65,6 +59,15 @@ impl DiskTier {
         }
         self.refresh();
         Ok(checked)
+    }
+
+    fn drop_damaged(&self, piece: &Piece) -> io::Result<u64> {
+        // Not as `may_have_trees` says: a bit that flips in the header of an entry makes a tree a blob.
+        let trees = |piece: &Piece, hash| {
+            piece.kind == Kind::Pack || piece.may_have_trees(&*self.disk, hash)
+        };
+        let (piece, random) = (std::slice::from_ref(piece), || self.runtime.random());
+        pieces::remove(&*self.disk, &self.dir, piece, trees, &random)
     }
 
     /// Whether somebody else removed it meanwhile.
