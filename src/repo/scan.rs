@@ -238,10 +238,13 @@ impl Scan {
     }
 
     /// Notes that the size of the file at `place` was asked for and is not known. Who has read the directory's
-    /// entries wants all of their sizes: so `ls -l` waits for one answer, not for two.
+    /// entries wants all of their sizes: so `ls -l` waits for one answer, not for two. Of a directory that one
+    /// request can't bring, the first says too little: a searcher with two threads may begin far from where it
+    /// goes on, and what came would lie unread.
     pub fn missed_size(&mut self, place: Place) {
         self.touched(place);
-        if self.dirs[place.dir as usize].entered {
+        let dir = &self.dirs[place.dir as usize];
+        if dir.entered && dir.blobs as usize <= BATCH {
             self.scanned(place);
         }
     }

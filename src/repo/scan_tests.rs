@@ -414,6 +414,15 @@ fn a_size_that_is_asked_for_after_the_entries_were_read_widens_at_once() {
     assert_eq!(scan.next_step(NOW), None);
     scan.missed_size(Place { dir, index: 0 });
     assert_eq!(scan.next_step(NOW), Some(Step::Files { tree, from: 0 }));
+    // Not of a directory that is too large for one request.
+    let (large, listing_of_large) = files("large/", BATCH + 1);
+    let dir_of_large = scan.listed(large, &listing_of_large);
+    scan.entered(dir_of_large);
+    scan.missed_size(Place {
+        dir: dir_of_large,
+        index: 7,
+    });
+    assert_eq!(scan.next_step(NOW), None);
     // Once, and of this directory only.
     scan.missed_size(Place { dir, index: 70 });
     assert_eq!(scan.next_step(NOW), None);
