@@ -68,7 +68,8 @@ pub trait Provider: Send + Sync + 'static {
     }
 
     /// Somebody begins to read the entries of a listing with this [`Listing::tag`], of which `first` is the first
-    /// one. For a provider that learns from what is asked for together.
+    /// one. For a provider that learns from what is asked for together; of a listing without a tag, or without
+    /// entries, nobody is told.
     fn will_scan(&self, first: &Self::Node, tag: u64) {
         let _ = (first, tag);
     }

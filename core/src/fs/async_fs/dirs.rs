@@ -88,7 +88,7 @@ impl<P: Provider> AsyncFs<P> {
 
     fn tell_scan(&self, scan: &Scan<P::Node>, offset: u64) {
         let listing = &scan.listing;
-        if offset == 0 && !listing.is_empty() {
+        if offset == 0 && listing.tag() != 0 && !listing.is_empty() {
             self.provider.will_scan(listing.get(0).node, listing.tag());
         }
     }

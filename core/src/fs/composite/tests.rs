@@ -16,6 +16,8 @@ struct Flat {
     id: u8,
     files: u8,
     sized: AtomicU32,
+    /// How often it heard that its entries are read.
+    scanned: AtomicU32,
 }
 
 fn flat(id: u8) -> Flat {
@@ -23,6 +25,7 @@ fn flat(id: u8) -> Flat {
         id,
         files: 3,
         sized: AtomicU32::new(0),
+        scanned: AtomicU32::new(0),
     }
 }
 
@@ -47,7 +50,7 @@ impl Provider for Flat {
             let kind = if file == 2 { Kind::Symlink } else { Kind::File };
             listing.push(name.as_bytes(), Some(file), kind, 0o644, TIME, None);
         }
-        Ok(listing.build().0)
+        Ok(listing.build().0.with_tag(7))
     }
 
     async fn size(&self, listing: &Arc<Listing<Option<u8>>>, index: usize) -> FsResult<u64> {
@@ -56,6 +59,11 @@ impl Provider for Flat {
             listing.set_size(i, u64::from(self.id) * 100 + i as u64);
         }
         Ok(listing.size(index).expect("just set"))
+    }
+
+    fn will_scan(&self, first: &Option<u8>, tag: u64) {
+        assert_eq!((*first, tag), (Some(0), 7));
+        self.scanned.fetch_add(1, Ordering::SeqCst);
     }
 
     async fn read(&self, file: &Option<u8>, _: u64, _: u32) -> FsResult<Bytes> {
@@ -337,4 +345,39 @@ fn providers_of_different_types_are_composed_through_either() {
     assert_eq!(fs.xattrs(link).expect("known").len(), 1);
     assert_eq!(names(&fs, way[0].ino), ["0", "1", "2"]);
     assert_eq!(fs.statfs().bytes, 10);
+}
+
+/// Each beginning of a directory's entries is told once, to whoever has them and to nobody else.
+#[test]
+fn a_provider_hears_that_its_entries_are_read() {
+    let mut builder = Composite::builder(TIME);
+    for (name, provider) in [
+        ("left", Either::Left(flat(1))),
+        ("right", Either::Right(flat(2))),
+    ] {
+        builder.mount(name.as_bytes(), provider).expect("free");
+    }
+    let fs = AsyncFs::new(builder.build(), Config::default());
+    let told = || -> Vec<u32> {
+        let count = |provider: &Either<Flat, Flat>| match provider {
+            Either::Left(flat) | Either::Right(flat) => flat.scanned.load(Ordering::SeqCst),
+        };
+        fs.provider().providers().iter().map(count).collect()
+    };
+    let read = |path: &str, offset| {
+        let dir = run(fs.lookup(Ino::ROOT, path.as_bytes())).expect("there");
+        let scan = run(fs.scan(dir.ino)).expect("a directory");
+        fs.readdir(&scan, offset, &mut |_| Take::More);
+        fs.readdirplus(&scan, offset, &mut |_| Take::More);
+    };
+    read("left", 0);
+    assert_eq!(told(), [2, 0]);
+    read("right", 1);
+    assert_eq!(told(), [2, 0], "that is no beginning");
+    read("right", 0);
+    assert_eq!(told(), [2, 2]);
+    // The directory of both is nobody's.
+    let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
+    fs.readdir(&scan, 0, &mut |_| Take::More);
+    assert_eq!(told(), [2, 2]);
 }
