@@ -69,11 +69,11 @@ fn ls_of_a_directory_takes_two_round_trips() {
         assert!(fs::symlink_metadata(path).expect("it has a size").len() > 0);
     }
     let log = fetches(&server);
-    // The first two on their own, and with the second, at the same time, all the others.
+    // The first on its own, and at the same time all the others, but for the second if that is asked for before
+    // they have left. Which of two that leave together the server reads first is theirs.
     let mut wants: Vec<usize> = log.iter().map(|request| request.wants().len()).collect();
-    // Which of two that leave at the same time the server reads first is theirs.
-    wants[1..].sort_unstable();
-    assert_eq!(wants, [1, 1, 78]);
+    wants.sort_unstable();
+    assert!(wants == [1, 79] || wants == [1, 1, 78], "{wants:?}");
     assert_each_once(&log);
     mount.unmount();
 }
