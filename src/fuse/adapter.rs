@@ -7,12 +7,13 @@ use bonsaifs_core::{
     fs::{AsyncFs, Provider, Scan},
     rt::SharedRuntime,
 };
-use fuser::{Errno, InitFlags};
+use fuser::InitFlags;
 
 use super::{
     attr::Owner,
     counters::{Counters, Op},
     failures::Failures,
+    operations::refusal,
     policy::{Content, Opens, Policy, Xattrs},
     reply::Refuse,
     serve::{Call, Shared},
@@ -87,10 +88,10 @@ impl<P: Provider> Adapter<P> {
         self.shared.counters.count(op);
     }
 
-    /// Counts and refuses a request.
-    pub(super) fn refuse(&self, op: Op, reply: impl Refuse, errno: Errno) {
+    /// Counts and refuses a request of a kind that is never granted.
+    pub(super) fn refuse(&self, op: Op, reply: impl Refuse) {
         self.count(op);
-        reply.refuse(errno);
+        reply.refuse(refusal(op));
     }
 
     /// Gives `send` the open directory: the handle's, or, where the kernel opens by itself, the

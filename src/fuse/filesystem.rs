@@ -4,20 +4,20 @@ use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, time::SystemTime}
 
 use bonsaifs_core::fs::Provider;
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::{Adapter, counters::Op, operations::Asked};
 
 /// Requests that get the same answer whatever they ask for.
 macro_rules! refused {
-    ($($method:ident($($argument:ty),*; $reply:ty) $op:ident $errno:ident;)+) => {
+    ($($method:ident($($argument:ty),*; $reply:ty) $op:ident;)+) => {
         $(fn $method(&self, _: &Request, $(_: $argument,)* reply: $reply) {
-            self.refuse(Op::$op, reply, Errno::$errno);
+            self.refuse(Op::$op, reply);
         })+
     };
 }
@@ -145,47 +145,39 @@ impl<P: Provider> Filesystem for Adapter<P> {
         self.on_listxattr(asked(req, ino), size, reply);
     }
 
-    // Nothing can be changed.
+    // What they are refused with says `refusal`.
     refused! {
         setattr(
             INodeNo, Option<u32>, Option<u32>, Option<u32>, Option<u64>, Option<TimeOrNow>,
             Option<TimeOrNow>, Option<SystemTime>, Option<FileHandle>, Option<SystemTime>,
             Option<SystemTime>, Option<SystemTime>, Option<BsdFileFlags>; ReplyAttr
-        ) Setattr EROFS;
-        mknod(INodeNo, &OsStr, u32, u32, u32; ReplyEntry) Mknod EROFS;
-        mkdir(INodeNo, &OsStr, u32, u32; ReplyEntry) Mkdir EROFS;
-        unlink(INodeNo, &OsStr; ReplyEmpty) Unlink EROFS;
-        rmdir(INodeNo, &OsStr; ReplyEmpty) Rmdir EROFS;
-        symlink(INodeNo, &OsStr, &Path; ReplyEntry) Symlink EROFS;
-        rename(INodeNo, &OsStr, INodeNo, &OsStr, RenameFlags; ReplyEmpty) Rename EROFS;
-        link(INodeNo, INodeNo, &OsStr; ReplyEntry) Link EROFS;
-        create(INodeNo, &OsStr, u32, u32, i32; ReplyCreate) Create EROFS;
+        ) Setattr;
+        mknod(INodeNo, &OsStr, u32, u32, u32; ReplyEntry) Mknod;
+        mkdir(INodeNo, &OsStr, u32, u32; ReplyEntry) Mkdir;
+        unlink(INodeNo, &OsStr; ReplyEmpty) Unlink;
+        rmdir(INodeNo, &OsStr; ReplyEmpty) Rmdir;
+        symlink(INodeNo, &OsStr, &Path; ReplyEntry) Symlink;
+        rename(INodeNo, &OsStr, INodeNo, &OsStr, RenameFlags; ReplyEmpty) Rename;
+        link(INodeNo, INodeNo, &OsStr; ReplyEntry) Link;
+        create(INodeNo, &OsStr, u32, u32, i32; ReplyCreate) Create;
         write(
             INodeNo, FileHandle, u64, &[u8], WriteFlags, OpenFlags, Option<LockOwner>; ReplyWrite
-        ) Write EROFS;
-        fallocate(INodeNo, FileHandle, u64, u64, i32; ReplyEmpty) Fallocate EROFS;
+        ) Write;
+        fallocate(INodeNo, FileHandle, u64, u64, i32; ReplyEmpty) Fallocate;
         copy_file_range(
             INodeNo, FileHandle, u64, INodeNo, FileHandle, u64, u64, CopyFileRangeFlags; ReplyWrite
-        ) CopyFileRange EROFS;
-        setxattr(INodeNo, &OsStr, &[u8], i32, u32; ReplyEmpty) Setxattr EROFS;
-        removexattr(INodeNo, &OsStr; ReplyEmpty) Removexattr EROFS;
-    }
-
-    // The kernel does these by itself, and remembers that it must (ENOSYS once).
-    refused! {
-        access(INodeNo, AccessFlags; ReplyEmpty) Access ENOSYS;
-        flush(INodeNo, FileHandle, LockOwner; ReplyEmpty) Flush ENOSYS;
-        fsync(INodeNo, FileHandle, bool; ReplyEmpty) Fsync ENOSYS;
-        fsyncdir(INodeNo, FileHandle, bool; ReplyEmpty) Fsyncdir ENOSYS;
-        lseek(INodeNo, FileHandle, i64, i32; ReplyLseek) Lseek ENOSYS;
-        bmap(INodeNo, u32, u64; ReplyBmap) Bmap ENOSYS;
-        poll(INodeNo, FileHandle, PollNotifier, PollEvents, PollFlags; ReplyPoll) Poll ENOSYS;
-        getlk(INodeNo, FileHandle, LockOwner, u64, u64, i32, u32; ReplyLock) Getlk ENOSYS;
-        setlk(INodeNo, FileHandle, LockOwner, u64, u64, i32, u32, bool; ReplyEmpty) Setlk ENOSYS;
-    }
-
-    // There is no device behind it (ioctl(2)).
-    refused! {
-        ioctl(INodeNo, FileHandle, IoctlFlags, u32, &[u8], u32; ReplyIoctl) Ioctl ENOTTY;
+        ) CopyFileRange;
+        setxattr(INodeNo, &OsStr, &[u8], i32, u32; ReplyEmpty) Setxattr;
+        removexattr(INodeNo, &OsStr; ReplyEmpty) Removexattr;
+        access(INodeNo, AccessFlags; ReplyEmpty) Access;
+        flush(INodeNo, FileHandle, LockOwner; ReplyEmpty) Flush;
+        fsync(INodeNo, FileHandle, bool; ReplyEmpty) Fsync;
+        fsyncdir(INodeNo, FileHandle, bool; ReplyEmpty) Fsyncdir;
+        lseek(INodeNo, FileHandle, i64, i32; ReplyLseek) Lseek;
+        bmap(INodeNo, u32, u64; ReplyBmap) Bmap;
+        poll(INodeNo, FileHandle, PollNotifier, PollEvents, PollFlags; ReplyPoll) Poll;
+        getlk(INodeNo, FileHandle, LockOwner, u64, u64, i32, u32; ReplyLock) Getlk;
+        setlk(INodeNo, FileHandle, LockOwner, u64, u64, i32, u32, bool; ReplyEmpty) Setlk;
+        ioctl(INodeNo, FileHandle, IoctlFlags, u32, &[u8], u32; ReplyIoctl) Ioctl;
     }
 }

@@ -27,6 +27,26 @@ pub(super) struct Asked {
     pub tid: u32,
 }
 
+/// What every request of a kind is answered with that is never granted.
+pub(super) fn refusal(op: Op) -> Errno {
+    match op {
+        // The kernel does these by itself, and remembers that it must (ENOSYS once).
+        Op::Access
+        | Op::Bmap
+        | Op::Flush
+        | Op::Fsync
+        | Op::Fsyncdir
+        | Op::Getlk
+        | Op::Lseek
+        | Op::Poll
+        | Op::Setlk => Errno::ENOSYS,
+        // There is no device behind it (ioctl(2)).
+        Op::Ioctl => Errno::ENOTTY,
+        // Nothing can be changed.
+        _ => Errno::EROFS,
+    }
+}
+
 /// The kernel keeps "no such entry" too, so that is an answer and not an error.
 fn or_absent(result: FsResult<Entry>) -> FsResult<Option<Entry>> {
     match result {

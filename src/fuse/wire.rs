@@ -37,13 +37,13 @@ const BATCH_FORGET: u32 = 42;
 
 /// Bytes, of which each look is answered: zero where there are none.
 #[derive(Clone, Copy)]
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub &'a [u8]);
 
 impl Fields<'_> {
-    fn u32(self, at: usize) -> u32 {
+    pub fn u32(self, at: usize) -> u32 {
         self.get(at).map_or(0, u32::from_ne_bytes)
     }
-    fn u64(self, at: usize) -> u64 {
+    pub fn u64(self, at: usize) -> u64 {
         self.get(at).map_or(0, u64::from_ne_bytes)
     }
     fn get<const N: usize>(self, at: usize) -> Option<[u8; N]> {
@@ -369,36 +369,34 @@ fn since_epoch(time: SystemTime) -> (i64, u32) {
     }
 }
 
-/// Requests that get the same answer whatever they ask for: what they are, and the errno. Nothing can be
-/// changed (EROFS); what is ENOSYS the kernel does by itself, and remembers that it must.
-const REFUSED: [(u32, Op, i32); 26] = [
-    (4, Op::Setattr, libc::EROFS),
-    (6, Op::Symlink, libc::EROFS),
-    (8, Op::Mknod, libc::EROFS),
-    (9, Op::Mkdir, libc::EROFS),
-    (10, Op::Unlink, libc::EROFS),
-    (11, Op::Rmdir, libc::EROFS),
-    (12, Op::Rename, libc::EROFS),
-    (13, Op::Link, libc::EROFS),
-    (16, Op::Write, libc::EROFS),
-    (20, Op::Fsync, libc::ENOSYS),
-    (21, Op::Setxattr, libc::EROFS),
-    (24, Op::Removexattr, libc::EROFS),
-    (25, Op::Flush, libc::ENOSYS),
-    (30, Op::Fsyncdir, libc::ENOSYS),
-    (31, Op::Getlk, libc::ENOSYS),
-    (32, Op::Setlk, libc::ENOSYS),
-    (33, Op::Setlk, libc::ENOSYS),
-    (34, Op::Access, libc::ENOSYS),
-    (35, Op::Create, libc::EROFS),
-    (37, Op::Bmap, libc::ENOSYS),
-    // There is no device behind it (ioctl(2)).
-    (39, Op::Ioctl, libc::ENOTTY),
-    (40, Op::Poll, libc::ENOSYS),
-    (43, Op::Fallocate, libc::EROFS),
-    (45, Op::Rename, libc::EROFS),
-    (46, Op::Lseek, libc::ENOSYS),
-    (47, Op::CopyFileRange, libc::EROFS),
+/// Requests that are never granted, whatever they ask for.
+const REFUSED: [(u32, Op); 26] = [
+    (4, Op::Setattr),
+    (6, Op::Symlink),
+    (8, Op::Mknod),
+    (9, Op::Mkdir),
+    (10, Op::Unlink),
+    (11, Op::Rmdir),
+    (12, Op::Rename),
+    (13, Op::Link),
+    (16, Op::Write),
+    (20, Op::Fsync),
+    (21, Op::Setxattr),
+    (24, Op::Removexattr),
+    (25, Op::Flush),
+    (30, Op::Fsyncdir),
+    (31, Op::Getlk),
+    (32, Op::Setlk),
+    (33, Op::Setlk),
+    (34, Op::Access),
+    (35, Op::Create),
+    (37, Op::Bmap),
+    (39, Op::Ioctl),
+    (40, Op::Poll),
+    (43, Op::Fallocate),
+    (45, Op::Rename),
+    (46, Op::Lseek),
+    (47, Op::CopyFileRange),
 ];
 
 impl<P: Provider> Adapter<P> {
@@ -434,14 +432,10 @@ impl<P: Provider> Adapter<P> {
             29 => self.on_releasedir(asked, fields.u64(0), answer),
             44 => self.on_readdirplus(asked, fields.u64(0), fields.u64(8), entries(answer)),
             DESTROY => answer.ok(),
-            opcode => {
-                let known = REFUSED.iter().find(|(number, ..)| *number == opcode);
-                let errno = known.map_or(libc::ENOSYS, |(_, op, errno)| {
-                    self.count(*op);
-                    *errno
-                });
-                answer.refuse(Errno::from_i32(errno));
-            }
+            opcode => match REFUSED.iter().find(|(number, _)| *number == opcode) {
+                Some((_, op)) => self.refuse(*op, answer),
+                None => answer.refuse(Errno::ENOSYS),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::super::wire::{Header, OUT_HEADER, out_header};
+use super::super::wire::{Fields, Header, OUT_HEADER, out_header};
 
 /// `struct fuse_uring_req_header`: the header (in or out), the operation's fixed fields, and
 /// `struct fuse_uring_ent_in_out`.
@@ -113,7 +113,7 @@ impl Held {
         let headers = self.headers();
         let mut fixed = [0; FIXED];
         fixed.copy_from_slice(&headers[128..128 + FIXED]);
-        let size = number(headers, PAYLOAD_SIZE, 4) as usize;
+        let size = Fields(headers).u32(PAYLOAD_SIZE) as usize;
         let payload = self.payload();
         let rest = payload[..size.min(payload.len())].to_vec();
         (Header::parse(headers), fixed, rest)
@@ -138,17 +138,6 @@ impl Held {
         let length = u32::try_from(length).unwrap_or(0);
         headers[PAYLOAD_SIZE..PAYLOAD_SIZE + 4].copy_from_slice(&length.to_ne_bytes());
     }
-}
-
-fn number(from: &[u8; HEADERS], at: usize, length: usize) -> u64 {
-    let mut bytes = [0; 8];
-    let native = if cfg!(target_endian = "big") {
-        8 - length
-    } else {
-        0
-    };
-    bytes[native..native + length].copy_from_slice(&from[at..at + length]);
-    u64::from_ne_bytes(bytes)
 }
 
 /// What a ring tells.
@@ -275,7 +264,7 @@ impl Ring {
             number: index,
             commit_id: 0,
         };
-        held.commit_id = number(held.headers(), COMMIT_ID, 8);
+        held.commit_id = Fields(held.headers()).u64(COMMIT_ID);
         Event::Request(held)
     }
 }
