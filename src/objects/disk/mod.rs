@@ -157,8 +157,8 @@ impl DiskTier {
     /// waiting for the disk or for another thread. Not blocking.
     pub fn find_at_once(&self, oid: &Oid) -> Option<Content> {
         let packs = self.packs.try_lock().ok()?.with_at_once(oid);
-        packs.iter().find_map(|pack| {
-            let (kind, data) = pack.read_at_once(oid, self.hash, AT_ONCE)?;
+        packs.iter().find_map(|(pack, offset)| {
+            let (kind, data) = pack.read_at_once(*offset, self.hash, AT_ONCE)?;
             let verified = object_id(self.hash, kind, &data) == Some(*oid);
             verified.then(|| pack.note_use())?;
             Some(Content::Whole { kind, data })

@@ -128,10 +128,15 @@ impl Pack {
         }
     }
 
-    /// As [`Pack::read`], if all of it can be read without waiting.
-    pub fn read_at_once(&self, oid: &Oid, hash: HashKind, max: u64) -> Option<(ObjectKind, Bytes)> {
+    /// The object at `offset`, as [`Pack::read`] has it, if all of it can be read without waiting.
+    pub fn read_at_once(
+        &self,
+        offset: u64,
+        hash: HashKind,
+        max: u64,
+    ) -> Option<(ObjectKind, Bytes)> {
         let find = |oid: &Oid| self.index.find_at_once(oid);
-        read::read_object(&AtOnce(&self.file), find(oid)?, hash, &find, max).ok()
+        read::read_object(&AtOnce(&self.file), offset, hash, &find, max).ok()
     }
 
     /// Streams an object that is not a delta; `None` if it is one, or is damaged, or `out` fails.
@@ -208,16 +213,16 @@ impl Packs {
             .collect()
     }
 
-    /// As [`Packs::with`], of those packs whose index can be read without waiting. None if there are so
-    /// many that looking takes a while.
-    pub fn with_at_once(&self, oid: &Oid) -> Vec<Arc<Pack>> {
+    /// As [`Packs::with`], of those packs whose index can be read without waiting, and where in each it is. None
+    /// if there are so many that looking takes a while.
+    pub fn with_at_once(&self, oid: &Oid) -> Vec<(Arc<Pack>, u64)> {
         /// A look into an index in memory takes less than a tenth of a microsecond, into a stored one, of
         /// which there are few, some microseconds.
         const FEW: usize = 128;
-        self.known
-            .values()
-            .filter(|pack| self.known.len() <= FEW && pack.index.find_at_once(oid).is_some())
-            .cloned()
+        let few = self.known.len() <= FEW;
+        let packs = self.known.values().filter(|_| few);
+        packs
+            .filter_map(|pack| Some((pack.clone(), pack.index.find_at_once(oid)?)))
             .collect()
     }
 
