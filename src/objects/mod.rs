@@ -28,4 +28,6 @@ pub use bulk::BulkProgress;
 pub use content::Content;
 pub use error::ObjectError;
 pub use prefetch::{PREFETCHES, Prefetched, Unfinished};
+pub(crate) use tuning::choose;
+
 pub use store::{BackgroundJob, LastError, Missed, ObjectStore, Place, StoreStatus};

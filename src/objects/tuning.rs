@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// One of two numbers.
-const fn choose(real: u64, simulated: u64) -> u64 {
+pub(crate) const fn choose(real: u64, simulated: u64) -> u64 {
     if cfg!(feature = "sim") {
         simulated
     } else {

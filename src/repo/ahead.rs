@@ -13,10 +13,11 @@ use bonsaifs_core::{
     rt::{SharedRuntime, run_blocking},
 };
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::{
     provider::Node,
-    scan::{Figures, Place, Prefetch, Scan, Step},
+    scan::{Figures, Place, Scan, Step},
     tree,
 };
 use crate::{
@@ -56,6 +57,19 @@ const OPENED_BY_ALL: [&[u8]; 22] = [
     b"setup.py",
     b"tsconfig.json",
 ];
+
+/// How much is fetched that nobody asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefetch {
+    /// What a scan is likely to read next.
+    #[default]
+    Auto,
+    /// Nothing.
+    None,
+    /// Everything, from the start.
+    All,
+}
 
 /// Watches what is read, and asks for what is likely to be next.
 pub(super) struct Ahead {

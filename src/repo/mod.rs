@@ -17,12 +17,12 @@ mod status;
 mod times;
 mod tree;
 
+pub use ahead::Prefetch;
 pub use bring::Brought;
 pub use error::RepoError;
 pub use follow::{Shown, Target};
 pub use open::{OpenOptions, Progress, open};
 pub use provider::{Node, RepoFs};
-pub use scan::Prefetch;
 pub use status::{
     DiskStatus, ErrorStatus, MemoryStatus, NodeInfo, OriginStatus, PrefetchStatus, RepoStatus,
 };

@@ -10,7 +10,7 @@ use bonsaifs_core::{
     rt::{SharedRuntime, run_blocking},
 };
 
-use super::{error::RepoError, hosts, provider::RepoFs, scan::Prefetch};
+use super::{ahead::Prefetch, error::RepoError, hosts, provider::RepoFs};
 use crate::{
     git::{
         commit::parse_commit,

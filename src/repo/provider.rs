@@ -14,10 +14,9 @@ use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
 use super::{
-    ahead::Ahead,
+    ahead::{Ahead, Prefetch},
     follow::{Shown, root_attr, root_node},
     open::Pinned,
-    scan::Prefetch,
     times::Times,
     tree::{self, Listed},
 };

@@ -3,9 +3,10 @@
 //! May import: git's ids, core's listings. No I/O, no clock of its own, no tasks: `ahead` has those.
 //!
 //! Evidence is what was read although it was not here, and what a prefetch brought and was then read.
-//! One file says nothing, unless it is a size that is asked for after its directory's entries were read. A second one close to it in the same directory widens to the directory; a
-//! directory that follows another in the order of a walk widens to the tree that both are in, and so
-//! on up to the whole commit.
+//! One file says nothing, unless it is a size that is asked for after its directory's entries were read. A
+//! second one close to it in the same directory widens to the directory; a directory that follows another
+//! in the order of a walk widens to the tree that both are in, and so on up to the whole commit. Numbers are
+//! smaller in the simulation, as its repositories are (`choose`).
 //!
 //! Always holds: what was prefetched and lies unread, what is on its way included, is no more than
 //! [`BASE`] or twice what was read, whichever is more (by estimate, where a size is not known yet). What lies
@@ -15,23 +16,13 @@ use std::{collections::VecDeque, time::Duration};
 
 use bonsaifs_core::fs::{Kind, Listing};
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::{Deserialize, Serialize};
 
 use super::provider::Node;
 use crate::{
     git::{oid::Oid, tree::EntryMode},
-    objects::{Prefetched, Unfinished},
+    objects::{Prefetched, Unfinished, choose},
     origin::OriginError,
 };
-
-/// One of two numbers: the simulation's repositories are a thousand times smaller.
-const fn choose(real: u64, simulated: u64) -> u64 {
-    if cfg!(feature = "sim") {
-        simulated
-    } else {
-        real
-    }
-}
 
 /// Bytes that may lie unread before anything was read.
 const BASE: u64 = choose(8 << 20, 4 << 10);
@@ -53,19 +44,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 const DOUBLINGS: u32 = 6;
 /// What an object is taken for before any came, in bytes.
 const FIRST_GUESS: u64 = choose(8 << 10, 512);
-
-/// How much is fetched that nobody asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Prefetch {
-    /// What a scan is likely to read next.
-    #[default]
-    Auto,
-    /// Nothing.
-    None,
-    /// Everything, from the start.
-    All,
-}
 
 /// An entry of a directory that was listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
