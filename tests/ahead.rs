@@ -2,15 +2,16 @@
 //! what the commit has.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bonsai_testkit::{
-    Bonsai, Files, GitServer, Mounted, Order, Repo, assert_same, compare::committed,
-    process::within, server::Logged,
+    Bonsai, Files, GitServer, Mounted, Order, Repo, assert_same,
+    compare::committed,
+    process::within,
+    server::{Logged, assert_each_once},
 };
 
 fn bonsai() -> Bonsai {
@@ -34,17 +35,6 @@ fn repo(dirs: usize, files: usize) -> Repo {
 /// The requests for objects after the one that brought the commit.
 fn fetches(server: &GitServer) -> Vec<Logged> {
     server.log_of("fetch").split_off(1)
-}
-
-/// Panics if an object was asked for twice.
-fn assert_each_once(log: &[Logged]) {
-    let wants: Vec<&str> = log.iter().flat_map(Logged::wants).collect();
-    let different: BTreeSet<&str> = wants.iter().copied().collect();
-    assert_eq!(
-        wants.len(),
-        different.len(),
-        "an object was asked for twice"
-    );
 }
 
 /// The trees come behind the mount's back; a test that counts requests waits for them.

@@ -31,6 +31,32 @@ fn shows(dir: &Path, text: &str) {
     assert_eq!(read("same"), "same\n");
 }
 
+/// A repository that has the tree "old", its commit, and its server.
+fn served() -> (Repo, String, GitServer) {
+    let repo = Repo::new();
+    let old = repo.commit(&tree("old"));
+    let server = GitServer::start(repo.root()).expect("a server");
+    (repo, old, server)
+}
+
+/// A mount that follows, as `how` says, and shows "old".
+fn following<'a>(bonsai: &'a Bonsai, server: &GitServer, how: &str) -> Mounted<'a> {
+    let mount = bonsai.mount(server.url("repo.git"), &["--follow", how]);
+    shows(mount.dir(), "old");
+    mount
+}
+
+/// The mount shows commit `new` with the tree "new", which came once; and ends cleanly.
+fn assert_moved(bonsai: &Bonsai, mount: Mounted<'_>, server: &GitServer, new: &str) {
+    shows(mount.dir(), "new");
+    let status = status(&mount);
+    assert_eq!(status["commit"], new);
+    assert!(status["follow"]["last_error"].is_null(), "{status}");
+    assert_new_came_once(server, new);
+    mount.unmount();
+    bonsai.assert_nothing_left();
+}
+
 fn status(mount: &Mounted<'_>) -> Value {
     serde_json::from_str(&mount.status()).expect("JSON")
 }
@@ -87,12 +113,9 @@ fn assert_new_came_once(server: &GitServer, new: &str) {
 
 #[test]
 fn of_two_refreshes_at_the_same_moment_one_moves_the_mount() {
-    let repo = Repo::new();
-    let old = repo.commit(&tree("old"));
-    let server = GitServer::start(repo.root()).expect("a server");
+    let (repo, old, server) = served();
     let bonsai = bonsai();
-    let mount = bonsai.mount(server.url("repo.git"), &["--follow", "manual"]);
-    shows(mount.dir(), "old");
+    let mount = following(&bonsai, &server, "manual");
     let new = repo.commit(&tree("new"));
     server.reset();
     server.pause();
@@ -111,24 +134,15 @@ fn of_two_refreshes_at_the_same_moment_one_moves_the_mount() {
         told.iter().all(|told| told["new"] == new.as_str()),
         "{told:?}"
     );
-    shows(mount.dir(), "new");
-    let status = status(&mount);
-    assert_eq!(status["commit"], new.as_str());
-    assert!(status["follow"]["last_error"].is_null(), "{status}");
     assert_eq!(server.log_of("ls-refs").len(), 2, "each looks for itself");
-    assert_new_came_once(&server, &new);
-    mount.unmount();
-    bonsai.assert_nothing_left();
+    assert_moved(&bonsai, mount, &server, &new);
 }
 
 #[test]
 fn a_refresh_while_that_of_the_interval_runs_waits_for_it() {
-    let repo = Repo::new();
-    let old = repo.commit(&tree("old"));
-    let server = GitServer::start(repo.root()).expect("a server");
+    let (repo, old, server) = served();
     let bonsai = bonsai();
-    let mount = bonsai.mount(server.url("repo.git"), &["--follow", "1s"]);
-    shows(mount.dir(), "old");
+    let mount = following(&bonsai, &server, "1s");
     server.reset();
     server.pause();
     wait_for_unanswered(&server, "ls-refs");
@@ -140,21 +154,14 @@ fn a_refresh_while_that_of_the_interval_runs_waits_for_it() {
     server.resume();
     let told = end(own);
     assert_eq!(told["new"], new.as_str());
-    shows(mount.dir(), "new");
-    assert_eq!(status(&mount)["commit"], new.as_str());
-    assert_new_came_once(&server, &new);
-    mount.unmount();
-    bonsai.assert_nothing_left();
+    assert_moved(&bonsai, mount, &server, &new);
 }
 
 #[test]
 fn who_gives_up_a_refresh_leaves_it_to_those_who_wait() {
-    let repo = Repo::new();
-    repo.commit(&tree("old"));
-    let server = GitServer::start(repo.root()).expect("a server");
+    let (repo, _, server) = served();
     let bonsai = bonsai();
-    let mount = bonsai.mount(server.url("repo.git"), &["--follow", "manual"]);
-    shows(mount.dir(), "old");
+    let mount = following(&bonsai, &server, "manual");
     let new = repo.commit(&tree("new"));
     server.reset();
     server.pause();
@@ -165,9 +172,5 @@ fn who_gives_up_a_refresh_leaves_it_to_those_who_wait() {
     first.wait().expect("it ends");
     server.resume();
     assert_eq!(end(second)["new"], new.as_str());
-    shows(mount.dir(), "new");
-    assert_eq!(status(&mount)["commit"], new.as_str());
-    assert_new_came_once(&server, &new);
-    mount.unmount();
-    bonsai.assert_nothing_left();
+    assert_moved(&bonsai, mount, &server, &new);
 }

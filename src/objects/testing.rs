@@ -13,7 +13,7 @@ use super::{Content, ObjectError, ObjectStore, disk::DiskTier};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid, object_id},
-        pack::build::{encode_entry, pack_header},
+        pack::build::{Checksum, encode_entry, pack_header},
         tree::EntryMode,
     },
     origin::{Fetch, FetchSink, Filter, Origin, OriginCounters, OriginError, RefWant, Resolved},
@@ -184,11 +184,15 @@ pub(super) fn pack(objects: &[(ObjectKind, Bytes)]) -> Vec<u8> {
     for (kind, data) in objects {
         encode_entry(&mut out, *kind, data, 1);
     }
-    let mut hasher = gix_hash::hasher(HashKind::Sha1);
-    hasher.update(&out);
-    let checksum = hasher.try_finalize().expect("no collision attack in tests");
-    out.extend(checksum.as_slice());
-    out
+    with_checksum(out)
+}
+
+/// Ends a pack of which `raw` is all but the checksum.
+pub(super) fn with_checksum(mut raw: Vec<u8>) -> Vec<u8> {
+    let mut checksum = Checksum::new(HashKind::Sha1);
+    checksum.update(&raw);
+    raw.extend(checksum.finish().expect("no attack").as_slice());
+    raw
 }
 
 impl Origin for FakeOrigin {

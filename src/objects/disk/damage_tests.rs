@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     LARGE,
-    rotting::{Damage, Place, Rotting, Truth, kind_of, with_checksum},
+    rotting::{Damage, Place, Rotting, Truth, kind_of},
     tests::install_raw,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     },
     objects::{
         disk::Remembered,
-        testing::{id, noise, pack, tier},
+        testing::{id, noise, pack, tier, with_checksum},
         tuning::{BLOCK, INDEX_IN_MEMORY},
     },
 };

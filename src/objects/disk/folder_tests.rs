@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bonsai_testkit::process::within;
 use bytes::Bytes;
 
 use super::*;
@@ -201,14 +202,8 @@ async fn what_a_reader_has_open_can_be_read_to_its_end() {
 /// Clears `repo`, which nobody uses. It may seem to be in use for a moment: a process that another test is just
 /// starting has every descriptor, and with them the locks, until its exec.
 fn assert_gone(cache: &CacheFolder, repo: &CachedRepo) {
-    let began = std::time::Instant::now();
-    loop {
-        match cache.clear(repo).expect("it works") {
-            Cleared::Gone(_) => return,
-            other => assert!(began.elapsed() < Duration::from_secs(20), "{other:?}"),
-        }
-        std::thread::yield_now();
-    }
+    let gone = || matches!(cache.clear(repo).expect("it works"), Cleared::Gone(_));
+    assert!(within(Duration::from_secs(20), gone), "it is in use");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
     git::oid::{HashKind, ObjectKind},
     objects::{
         disk::tests::{git, install},
-        testing::{id, tier, tier_on},
+        testing::{as_std_disk, id, tier, tier_on},
     },
     seams::disk::{Disk, DiskEntry, DiskLock, Hold, StdDisk},
 };
@@ -36,9 +36,6 @@ impl Killed {
 }
 
 impl Disk for Killed {
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        StdDisk.open(path)
-    }
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.change()?;
         StdDisk.create_new(path)
@@ -51,34 +48,23 @@ impl Disk for Killed {
         self.change()?;
         StdDisk.remove_file(path)
     }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        StdDisk.create_dir_all(path)
-    }
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         self.change()?;
         StdDisk.remove_dir_all(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        StdDisk.read_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        StdDisk.sync_dir(path)
-    }
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        StdDisk.free_bytes(path)
-    }
-    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
-        StdDisk.total_bytes(path)
     }
     fn set_modified(&self, path: &Path, when: Duration) -> io::Result<()> {
         self.change()?;
         StdDisk.set_modified(path, when)
     }
-    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock> {
-        StdDisk.lock(path, hold)
-    }
-    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
-        StdDisk.try_lock(path)
+    as_std_disk! {
+        open(path: &Path) -> Arc<dyn DiskFile>;
+        create_dir_all(path: &Path) -> ();
+        read_dir(path: &Path) -> Vec<DiskEntry>;
+        sync_dir(path: &Path) -> ();
+        free_bytes(path: &Path) -> u64;
+        total_bytes(path: &Path) -> u64;
+        lock(path: &Path, hold: Hold) -> DiskLock;
+        try_lock(path: &Path) -> Option<DiskLock>;
     }
 }
 

@@ -14,15 +14,15 @@ use bytes::Bytes;
 use super::{DiskTier, LARGE, LargeWriter, Remembered, tests::install_raw};
 use crate::{
     git::{
-        oid::{HashKind, ObjectKind, Oid},
+        oid::{ObjectKind, Oid},
         pack::{
             EntryKind,
-            build::{Checksum, encode, encode_entry, pack_header},
+            build::{encode, encode_entry, pack_header},
         },
     },
     objects::{
         Content,
-        testing::{id, noise, pack, tier},
+        testing::{id, noise, pack, tier, with_checksum},
         tuning::BLOCK,
     },
 };
@@ -81,14 +81,6 @@ fn longer(base: &[u8], end: &[u8]) -> Vec<u8> {
     delta.extend([0x90, short(base.len()), short(end.len())]);
     delta.extend(end);
     delta
-}
-
-/// Ends a pack of which `raw` is all but the checksum.
-pub(super) fn with_checksum(mut raw: Vec<u8>) -> Vec<u8> {
-    let mut checksum = Checksum::new(HashKind::Sha1);
-    checksum.update(&raw);
-    raw.extend(checksum.finish().expect("no attack").as_slice());
-    raw
 }
 
 impl Truth {

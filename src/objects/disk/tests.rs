@@ -21,7 +21,7 @@ use crate::{
     },
     objects::{
         content::Content,
-        testing::{id, pack, tier, tier_on},
+        testing::{as_std_disk, id, pack, tier, tier_on},
     },
     seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold, StdDisk},
 };
@@ -401,9 +401,6 @@ impl DiskFile for FullFile {
 }
 
 impl Disk for FullDisk {
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        StdDisk.open(path)
-    }
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = StdDisk.create_new(path)?;
         Ok(Arc::new(FullFile {
@@ -411,38 +408,19 @@ impl Disk for FullDisk {
             room: self.room.clone(),
         }))
     }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        StdDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        StdDisk.remove_file(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        StdDisk.create_dir_all(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        StdDisk.remove_dir_all(path)
-    }
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<DiskEntry>> {
-        StdDisk.read_dir(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        StdDisk.sync_dir(path)
-    }
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        StdDisk.free_bytes(path)
-    }
-    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
-        StdDisk.total_bytes(path)
-    }
-    fn set_modified(&self, path: &Path, when: Duration) -> io::Result<()> {
-        StdDisk.set_modified(path, when)
-    }
-    fn lock(&self, path: &Path, hold: Hold) -> io::Result<DiskLock> {
-        StdDisk.lock(path, hold)
-    }
-    fn try_lock(&self, path: &Path) -> io::Result<Option<DiskLock>> {
-        StdDisk.try_lock(path)
+    as_std_disk! {
+        open(path: &Path) -> Arc<dyn DiskFile>;
+        rename(from: &Path, to: &Path) -> ();
+        remove_file(path: &Path) -> ();
+        create_dir_all(path: &Path) -> ();
+        remove_dir_all(path: &Path) -> ();
+        read_dir(path: &Path) -> Vec<DiskEntry>;
+        sync_dir(path: &Path) -> ();
+        free_bytes(path: &Path) -> u64;
+        total_bytes(path: &Path) -> u64;
+        set_modified(path: &Path, when: Duration) -> ();
+        lock(path: &Path, hold: Hold) -> DiskLock;
+        try_lock(path: &Path) -> Option<DiskLock>;
     }
 }
 

@@ -196,6 +196,8 @@ fn has_name(file: &File, path: &Path) -> io::Result<bool> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use bonsai_testkit::process::within;
+
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -325,16 +327,12 @@ mod tests {
     /// The lock, once nobody has it any more. That may be a moment after the last file with it was closed: a
     /// process that another test is just starting has every descriptor until its exec.
     fn once_free(path: &Path) -> io::Result<DiskLock> {
-        let began = std::time::Instant::now();
-        loop {
-            match StdDisk.try_lock(path)? {
-                Some(lock) => return Ok(lock),
-                None if began.elapsed() > Duration::from_secs(20) => {
-                    return Err(io::Error::other("somebody still has it"));
-                }
-                None => std::thread::yield_now(),
-            }
-        }
+        let mut tried = Ok(None);
+        within(Duration::from_secs(20), || {
+            tried = StdDisk.try_lock(path);
+            !matches!(tried, Ok(None))
+        });
+        tried?.ok_or_else(|| io::Error::other("somebody still has it"))
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a server was asked: one entry a request, with what a test may want to assert on.
 //! May import: std only.
 
+use std::collections::BTreeSet;
+
 /// One request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
@@ -20,6 +22,18 @@ pub struct Logged {
     pub status: Option<u16>,
     /// Bytes of the response's body so far.
     pub bytes_out: u64,
+}
+
+/// Panics if an object was asked for twice. How many were asked for.
+pub fn assert_each_once(log: &[Logged]) -> usize {
+    let wants: Vec<&str> = log.iter().flat_map(Logged::wants).collect();
+    let different: BTreeSet<&str> = wants.iter().copied().collect();
+    assert_eq!(
+        wants.len(),
+        different.len(),
+        "an object was asked for twice"
+    );
+    wants.len()
 }
 
 impl Logged {

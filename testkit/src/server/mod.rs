@@ -21,7 +21,7 @@ use std::{
 };
 
 pub use fault::{Fault, When};
-pub use log::Logged;
+pub use log::{Logged, assert_each_once};
 
 use answer::{Connection, answer};
 use fault::Script;
