@@ -413,6 +413,8 @@ fn credentials() -> Vec<(&'static str, Vec<u8>)> {
             "tokens",
             with(3, "asked.example:8443\nhttps://other.example"),
         ),
+        // The URL standard drops the line end, and what is left is the host's name.
+        ("tokens-line-end-in-a-host", with(3, "a\rsked.example")),
         // A host is shown in lower case, so a secret that can be a host's name proves nothing.
         ("tokens-named-like-a-secret", with(3, "HUNTER2")),
         (

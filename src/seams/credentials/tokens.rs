@@ -108,6 +108,11 @@ impl Tokens {
 
 /// `host`, `host:port` or a URL of either, in the form that parsed URLs have.
 fn parse_host(text: &str) -> Option<(String, Option<u16>)> {
+    // The URL standard has tabs and line ends dropped wherever they stand: two lines would name the
+    // host that they make together.
+    if text.contains(char::is_control) {
+        return None;
+    }
     let with_scheme = match text.contains("://") {
         true => Url::parse(text),
         false => Url::parse(&format!("https://{text}")),
@@ -219,6 +224,20 @@ mod tests {
         assert!(tokens(&[("BONSAI_TOKEN", "one")]).0.is_empty());
         let bad = tokens(&[("BONSAI_TOKEN", "one"), ("BONSAI_TOKEN_HOST", "no host")]);
         assert!(bad.0.is_empty());
+    }
+
+    #[test]
+    fn lines_that_make_a_host_together_name_none() {
+        for host in [
+            "git.exam\rple.org",
+            "git.exam\nple.org",
+            "git.exam\tple.org",
+        ] {
+            for host in [host.to_owned(), format!("https://{host}/")] {
+                let tokens = tokens(&[("GITLAB_TOKEN", "three"), ("GITLAB_HOST", &host)]);
+                assert!(tokens.0.is_empty(), "{host:?}");
+            }
+        }
     }
 
     #[test]
