@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     ObjectError, ObjectStore,
+    hydrator::MAX_REQUESTS,
     testing::{FakeOrigin, Fault, blob, id, pack, runtime, small_commit, store, tier},
 };
 use crate::{
@@ -170,14 +171,16 @@ async fn what_came_of_a_torn_pack_is_not_asked_for_again() {
         .gate
         .forget_permits(tokio::sync::Semaphore::MAX_PERMITS);
     let store = store(&origin, None);
-    let readers: Vec<_> = oids
-        .iter()
-        .map(|oid| {
-            let (store, oid) = (store.clone(), *oid);
-            tokio::spawn(async move { blob(&store, &oid).await })
-        })
-        .collect();
-    while store.wanted() < oids.len() || origin.requests().len() < 4 {
+    let mut readers = Vec::new();
+    for oid in &oids {
+        let (store, oid) = (store.clone(), *oid);
+        readers.push(tokio::spawn(async move { blob(&store, &oid).await }));
+        // Each before the next: two that are wanted at the same moment may leave in one request.
+        while origin.requests().len() < readers.len().min(MAX_REQUESTS) {
+            tokio::task::yield_now().await;
+        }
+    }
+    while store.wanted() < oids.len() {
         tokio::task::yield_now().await;
     }
     // The four that are out have theirs; the next one is for the twenty that queue.
