@@ -317,7 +317,8 @@ impl ObjectStore {
         self.0.hydrator.off.waiting()
     }
 
-    /// Waits until everything that came so far is in the disk tier, and all jobs are done.
+    /// Waits until everything that came with requests that have ended is in the disk tier, and all
+    /// jobs are done. What is still coming is waited for by [`ObjectStore::close`] only.
     pub async fn flush(&self) {
         self.0.notes.idle().await;
         self.0.background.idle().await;
@@ -340,7 +341,8 @@ impl ObjectStore {
         .await;
     }
 
-    /// Waits until no commit is being downloaded, and what came is in the disk tier.
+    /// Waits until no commit is being downloaded, and what came with requests that have ended is in
+    /// the disk tier. Not for the others: on a busy mount there may always be one.
     pub async fn settled(&self) {
         self.0.downloads.idle().await;
         self.0.background.idle().await;
