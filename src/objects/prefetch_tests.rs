@@ -6,7 +6,7 @@ use crate::{
     git::oid::ObjectKind,
     objects::{
         ObjectError,
-        testing::{FakeOrigin, Fault, blob, id, store, tier},
+        testing::{FakeOrigin, Fault, blob, id, reach_origin, store, tier},
         tuning::PREFETCHED,
     },
     seams::http::HttpError,
@@ -20,13 +20,6 @@ fn reader(store: &ObjectStore, oid: Oid) -> JoinHandle<Result<Bytes, ObjectError
 fn prefetch(store: &ObjectStore, oids: &[Oid]) -> JoinHandle<Prefetched> {
     let (store, oids) = (store.clone(), oids.to_vec());
     tokio::spawn(async move { store.prefetch(oids).await })
-}
-
-/// Waits until so many requests came to the origin.
-async fn requests(origin: &FakeOrigin, count: usize) {
-    while origin.requests().len() < count {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Waits until no request is out: an object is there before the one that brought it has ended.
@@ -89,11 +82,11 @@ async fn what_is_here_or_on_its_way_is_not_asked_for() {
     store.flush().await;
     close(&origin);
     let wanted = reader(&store, oids[1]);
-    requests(&origin, 2).await;
+    reach_origin(&origin, 2).await;
     let first = prefetch(&store, &oids[2..3]);
-    requests(&origin, 3).await;
+    reach_origin(&origin, 3).await;
     let second = prefetch(&store, &oids);
-    requests(&origin, 4).await;
+    reach_origin(&origin, 4).await;
     assert_eq!(origin.requests()[3].wants, [oids[3]]);
     origin.gate.add_permits(3);
     wanted.await.expect("no panic").expect("it is there");
@@ -109,7 +102,7 @@ async fn who_wants_what_is_on_its_way_gets_it_from_there() {
     let store = store(&origin, None);
     close(&origin);
     let ahead = prefetch(&store, &oids);
-    requests(&origin, 1).await;
+    reach_origin(&origin, 1).await;
     let readers: Vec<_> = oids.iter().map(|oid| reader(&store, *oid)).collect();
     while store.wanted() < oids.len() {
         tokio::task::yield_now().await;
@@ -130,7 +123,7 @@ async fn who_wants_what_a_prefetch_fails_to_bring_asks_himself() {
     close(&origin);
     origin.fail_next(Fault::Cut(100));
     let ahead = prefetch(&store, &oids);
-    requests(&origin, 1).await;
+    reach_origin(&origin, 1).await;
     let readers: Vec<_> = oids.iter().map(|oid| reader(&store, *oid)).collect();
     while store.wanted() < oids.len() {
         tokio::task::yield_now().await;
@@ -159,7 +152,7 @@ async fn who_wants_what_a_prefetch_was_bringing_that_is_dropped_asks_himself() {
     let store = store(&origin, None);
     close(&origin);
     let ahead = prefetch(&store, &oids);
-    requests(&origin, 1).await;
+    reach_origin(&origin, 1).await;
     let wanted = reader(&store, oids[1]);
     while store.wanted() < 1 {
         tokio::task::yield_now().await;
@@ -177,11 +170,11 @@ async fn what_is_wanted_never_waits_for_prefetches() {
     let store = store(&origin, None);
     close(&origin);
     let ahead: Vec<_> = (0..5).map(|n| prefetch(&store, &oids[n..=n])).collect();
-    requests(&origin, PREFETCHES).await;
+    reach_origin(&origin, PREFETCHES).await;
     settle().await;
     assert_eq!(origin.requests().len(), PREFETCHES, "no more at once");
     let wanted = reader(&store, oids[9]);
-    requests(&origin, MAX_REQUESTS).await;
+    reach_origin(&origin, MAX_REQUESTS).await;
     assert_eq!(origin.requests()[MAX_REQUESTS - 1].wants, [oids[9]]);
     // And no more than the bound are out, whatever is wanted.
     let next = reader(&store, oids[8]);
@@ -192,7 +185,7 @@ async fn what_is_wanted_never_waits_for_prefetches() {
     assert_eq!(origin.requests().len(), MAX_REQUESTS);
     // Those who wait go before the prefetches that wait.
     origin.gate.add_permits(1);
-    requests(&origin, MAX_REQUESTS + 1).await;
+    reach_origin(&origin, MAX_REQUESTS + 1).await;
     assert_eq!(origin.requests()[MAX_REQUESTS].wants, [oids[8]]);
     origin.gate.add_permits(100);
     wanted.await.expect("no panic").expect("it came");

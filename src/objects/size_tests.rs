@@ -3,7 +3,7 @@
 use super::{
     ObjectStore,
     hydrator::MAX_REQUESTS,
-    testing::{FakeOrigin, blob, id, small_commit, store, tier},
+    testing::{FakeOrigin, blob, id, reach_origin, small_commit, store, tier},
     tuning::PREFETCHED,
 };
 use crate::git::oid::{ObjectKind, Oid};
@@ -64,9 +64,7 @@ async fn sizes_that_are_wanted_together_cost_few_requests_and_fail_alone() {
         let store = store.clone();
         busy.push(tokio::spawn(async move { blob(&store, &oid).await }));
         // Each before the next: two that are wanted at the same moment may leave in one request.
-        while origin.requests().len() < busy.len() {
-            tokio::task::yield_now().await;
-        }
+        reach_origin(&origin, busy.len()).await;
     }
     let sizes: Vec<_> = blobs
         .iter()

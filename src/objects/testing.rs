@@ -321,3 +321,10 @@ pub(super) fn small_commit(origin: &FakeOrigin) -> (Oid, Oid, [Oid; 2]) {
     let root = origin.put_tree(&[("40000", "a", a), ("40000", "b", b)]);
     (origin.put_commit(root), root, [a, b])
 }
+
+/// Waits until so many requests came to the origin.
+pub async fn reach_origin(origin: &FakeOrigin, count: usize) {
+    while origin.requests().len() < count {
+        tokio::task::yield_now().await;
+    }
+}

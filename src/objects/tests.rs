@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::{
     ObjectError, ObjectStore,
     hydrator::MAX_REQUESTS,
-    testing::{FakeOrigin, Fault, blob, id, pack, runtime, small_commit, store, tier},
+    testing::{
+        FakeOrigin, Fault, blob, id, pack, reach_origin, runtime, small_commit, store, tier,
+    },
 };
 use crate::{
     git::oid::{HashKind, ObjectKind, Oid},
@@ -176,9 +178,7 @@ async fn what_came_of_a_torn_pack_is_not_asked_for_again() {
         let (store, oid) = (store.clone(), *oid);
         readers.push(tokio::spawn(async move { blob(&store, &oid).await }));
         // Each before the next: two that are wanted at the same moment may leave in one request.
-        while origin.requests().len() < readers.len().min(MAX_REQUESTS) {
-            tokio::task::yield_now().await;
-        }
+        reach_origin(&origin, readers.len().min(MAX_REQUESTS)).await;
     }
     while store.wanted() < oids.len() {
         tokio::task::yield_now().await;
