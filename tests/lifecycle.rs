@@ -137,14 +137,21 @@ fn the_foreground_stays_until_a_signal() {
 #[test]
 fn the_foreground_ends_when_unmounted() {
     let specimen = specimens::plain();
-    let bonsai = bonsai();
-    let dir = bonsai.scratch().join("mnt");
-    let guard = bonsai.guard(&dir);
-    let (mut child, _) = foreground(&bonsai, &specimen, &dir);
-    assert_eq!(bonsai.try_unmount(&dir, &[]).code, Some(0));
-    assert_eq!(child.wait().expect("ours").code(), Some(0));
-    drop(guard);
-    bonsai.assert_nothing_left();
+    let by_us = |bonsai: &Bonsai, dir: &Path| bonsai.try_unmount(dir, &[]).code;
+    let from_outside = |_: &Bonsai, dir: &Path| {
+        let status = Command::new("umount").arg(dir).status();
+        status.expect("it starts").code()
+    };
+    for unmount in [&by_us as &dyn Fn(&Bonsai, &Path) -> _, &from_outside] {
+        let bonsai = bonsai();
+        let dir = bonsai.scratch().join("mnt");
+        let guard = bonsai.guard(&dir);
+        let (mut child, _) = foreground(&bonsai, &specimen, &dir);
+        assert_eq!(unmount(&bonsai, &dir), Some(0));
+        assert_eq!(child.wait().expect("ours").code(), Some(0));
+        drop(guard);
+        bonsai.assert_nothing_left();
+    }
 }
 
 #[test]

@@ -218,7 +218,9 @@ fn logs_go_where_they_are_sent() {
     let line = log.lines().find(of_file).expect("the file's line");
     assert!(line.contains(&format!(r#"object="{}""#, oid)), "{line}");
     assert!(line.contains(&format!("ino={ino} ")), "{line}");
-    let mount = bonsai.mount(specimen.repo.path(), &[]);
+    let mount = bonsai.guard(&bonsai.scratch().join("own"));
+    let said = bonsai.try_mount(specimen.repo.path(), mount.dir(), &[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
     fs::read(mount.path("README.md")).expect("read");
     let own = fs::read_dir(bonsai.state())
         .expect("the state folder")

@@ -116,8 +116,9 @@ impl Session {
     }
 
     /// Agrees on the protocol with the kernel behind `fd` (the mount's /dev/fuse), and starts the
-    /// threads: over /dev/fuse as `threads` says, over io_uring one a processor. They end, and call `ended`, once the filesystem is unmounted and nobody uses it
-    /// any more; nothing else ends them.
+    /// threads: over /dev/fuse as `threads` says, over io_uring one a processor. They end, and `ended` is called, once the filesystem
+    /// is unmounted and nobody uses it any more. It is called with an error if one of them fails before: requests may then
+    /// wait for ever, until the mount is taken away and `fd` is closed.
     ///
     /// Who may use the mount is for the kernel to say (`allow_other`), so fuser is told to let
     /// everyone pass.

@@ -72,7 +72,7 @@ pub struct Start {
 /// Mounts, serves until told to end or unmounted, and cleans up.
 ///
 /// # Errors
-/// Why it could not start; once it is ready there are none.
+/// Why it could not start. Once it is ready there is only one, [`MountError::NoAnswer`]: the kernel's requests can't be taken any more.
 pub async fn live(
     start: Start,
     seams: &Seams,
@@ -91,14 +91,21 @@ pub async fn live(
     watcher.ready(&mount.ready(&claim));
     drop(watcher);
 
-    let reply = mount.serve(&mut orders, asked).await;
+    let (reply, result) = match mount.serve(&mut orders, asked).await {
+        Ok(reply) => (reply, Ok(())),
+        Err(error) => {
+            let dir = claim.dir().to_owned();
+            let reason = error.to_string();
+            (None, Err(MountError::NoAnswer { dir, reason }))
+        }
+    };
     tracing::info!("the mount ends");
     following.abort();
     server.stop(reply).await;
     mount.end().await;
     drop(claim);
     drop(start.folder);
-    Ok(())
+    result
 }
 
 /// A mount that answers.
@@ -222,28 +229,33 @@ impl Mount {
     }
 
     /// Serves until the mount is gone. Gives whom to tell, if someone asked for it.
+    ///
+    /// # Errors
+    /// If the FUSE threads failed.
     async fn serve(
         &mut self,
         orders: &mut Orders,
         mut asked: mpsc::Receiver<Unmount>,
-    ) -> Option<oneshot::Sender<Reply>> {
+    ) -> io::Result<Option<oneshot::Sender<Reply>>> {
         loop {
             tokio::select! {
-                _ = &mut self.ended => {
+                ended = &mut self.ended => {
+                    let failed = || io::Error::other("the FUSE threads are gone");
+                    ended.unwrap_or_else(|_| Err(failed()))?;
                     tracing::info!("unmounted from outside");
-                    return None;
+                    return Ok(None);
                 }
                 () = orders.stop() => {
                     if self.detach(Detach::Idle).is_ok() || self.detach(Detach::Lazy).is_ok() {
-                        return None;
+                        return Ok(None);
                     }
                     tracing::error!("told to end, but the mount can't be removed");
-                    return None;
+                    return Ok(None);
                 }
                 Some(ask) = asked.recv() => {
                     let how = if ask.force { Detach::Lazy } else { Detach::Idle };
                     let reply = match self.detach(how) {
-                        Ok(()) => return Some(ask.reply),
+                        Ok(()) => return Ok(Some(ask.reply)),
                         Err(DetachError::Busy) => Reply::Busy,
                         Err(error) => Reply::Failed { reason: error.to_string() },
                     };
@@ -261,7 +273,9 @@ impl Mount {
 
     async fn end(mut self) {
         // Whoever still uses a lazily detached mount keeps it; the end of this process ends that.
-        let _ = tokio::time::timeout(LETTING_GO, &mut self.ended).await;
+        if !self.ended.is_terminated() {
+            let _ = tokio::time::timeout(LETTING_GO, &mut self.ended).await;
+        }
         self.gauges.repo.shutdown(FLUSH).await;
         drop(self.attached);
     }

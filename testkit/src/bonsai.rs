@@ -20,6 +20,9 @@ use crate::process::{Process, is_forking, mount_at, processes_with, within};
 /// How long anything may take that should take no time at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the folder of a [`Bonsai`] has.
+const FOLDERS: [&str; 5] = ["home", "state", "cache", "mnt", "logs"];
+
 /// A user and group to run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
@@ -87,7 +90,7 @@ impl Bonsai {
             environment: Vec::new(),
             prefix: Vec::new(),
         };
-        for dir in ["home", "state", "cache", "mnt"] {
+        for dir in FOLDERS {
             fs::create_dir(bonsai.dir(dir)).expect("a folder");
             // As the command wants its state: for the owner only.
             let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -105,7 +108,7 @@ impl Bonsai {
         let copied = Command::new("cp").arg(binary.as_ref()).arg(&copy).status();
         assert!(copied.expect("cp starts").success(), "the binary copied");
         bonsai.binary = copy;
-        for dir in ["", "home", "state", "cache", "mnt"] {
+        for dir in FOLDERS.into_iter().chain([""]) {
             chown(bonsai.dir(dir), Some(user.uid), Some(user.gid))
                 .expect("only root can test as another user");
         }
@@ -151,6 +154,10 @@ impl Bonsai {
     /// A folder for mount points and whatever else a test needs, owned by the user.
     pub fn scratch(&self) -> PathBuf {
         self.dir("mnt")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.dir("logs")
     }
 
     fn dir(&self, name: &str) -> PathBuf {
@@ -232,10 +239,16 @@ impl Bonsai {
         self.mount_at(source, &dir, options)
     }
 
-    /// Mounts `source` at `dir`. Panics if that fails.
+    /// Mounts `source` at `dir`, with a log that [`Bonsai::assert_nothing_left`] looks at unless `options` name another. Panics if that fails.
     pub fn mount_at(&self, source: impl AsRef<OsStr>, dir: &Path, options: &[&str]) -> Mounted<'_> {
         let mut guard = self.guard(dir);
-        let said = self.try_mount(source, dir, options);
+        let number = fs::read_dir(self.logs()).expect("a folder").count();
+        let log = self.logs().join(number.to_string());
+        let mut options = options.to_vec();
+        if !options.contains(&"--log-file") {
+            options.extend(["--log-file", log.to_str().expect("a plain path")]);
+        }
+        let said = self.try_mount(source, dir, &options);
         assert_eq!(said.code, Some(0), "bonsai mount says {said:?}");
         guard.line = said.out;
         guard
@@ -269,7 +282,7 @@ impl Bonsai {
         processes_with("BONSAI_STATE_DIR", &self.state())
     }
 
-    /// Panics unless every process of this home ends soon and the state folder is empty.
+    /// Panics unless every process of this home ends soon, none of its mounts panicked and the state folder is empty.
     pub fn assert_nothing_left(&self) {
         let gone = within(PATIENCE, || self.processes().is_empty());
         assert!(gone, "still running: {:?}", self.processes());
@@ -278,6 +291,11 @@ impl Bonsai {
             .map(|entry| entry.expect("an entry").path())
             .collect();
         assert!(state.is_empty(), "left in the state folder: {state:?}");
+        for log in fs::read_dir(self.logs()).expect("a folder") {
+            let log = fs::read(log.expect("an entry").path()).expect("readable");
+            let log = String::from_utf8_lossy(&log);
+            assert!(!log.contains("panicked"), "{log}");
+        }
     }
 }
 

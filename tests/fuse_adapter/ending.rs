@@ -1,14 +1,17 @@
 //! How a mount ends.
 
-use std::{fs, thread};
+use std::{env, fs, os::fd::RawFd, process::Command, thread};
 
-use bonsaifs::mount::{
-    device::{self, Detach, DetachError},
-    point,
+use bonsaifs::{
+    fuse::Transport,
+    mount::{
+        device::{self, Detach, DetachError},
+        point,
+    },
 };
 
 use crate::{
-    mounted::{Mounted, soon, until},
+    mounted::{Mounted, soon, transport, until},
     tree::{Mood, Tree},
 };
 
@@ -74,4 +77,47 @@ fn a_stalled_reader_does_not_hold_up_unmounting() {
     let read = soon(move || reader.join().expect("no panic"));
     assert_eq!(read.expect("its answer"), b"late");
     mount.wait_end().expect("a clean end");
+}
+
+/// Requests of its processor would wait for ever.
+#[test]
+fn a_queue_that_fails_ends_the_mount() {
+    if transport() != Transport::Uring {
+        return;
+    }
+    // In a process without the rings of other tests.
+    let alone = Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", "--ignored", "ending::all_rings_are_taken_away"])
+        .output()
+        .expect("it starts");
+    // Its reader, which has the same output, has ended too.
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "a_queue_that_fails_ends_the_mount runs it"]
+#[expect(unsafe_code, reason = "descriptors taken away from their owner")]
+fn all_rings_are_taken_away() {
+    let mount = Mounted::new(&tree());
+    let none = fs::File::open("/dev/null").expect("always there");
+    let mut rings = 0;
+    for fd in fs::read_dir("/proc/self/fd").expect("readable") {
+        let fd = fd.expect("an entry");
+        if fs::read_link(fd.path()).is_ok_and(|it| it.ends_with("anon_inode:[io_uring]")) {
+            let name = fd.file_name();
+            let number: Option<RawFd> = name.to_str().and_then(|name| name.parse().ok());
+            // The number is that of another file now, and the ring only there as long as a thread waits in it.
+            // SAFETY: the ring's owner, which stays alive, finds that other file under its number, and closes it.
+            let taken = unsafe { nix::unistd::dup2_raw(&none, number.expect("a number")) };
+            std::mem::forget(taken.expect("replaced"));
+            rings += 1;
+        }
+    }
+    assert!(rings > 0);
+    // Not a thread of this process: it could not end as long as that waits.
+    let reader = Command::new("cat").arg(mount.path("file")).spawn();
+    drop(reader.expect("it starts"));
+    mount.wait_end().expect_err("the rings are gone");
 }

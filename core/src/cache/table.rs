@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn memory_comes_back_in_one_stroke_too() {
-        let many = if cfg!(miri) { 1_000 } else { 10_000_u32 };
+        let many = if cfg!(miri) { 8_000 } else { 10_000_u32 };
         let table = Table::new();
         (0..many).for_each(|key| assert!(table.upsert(key, ()).is_none()));
         let capacity = || table.shards.iter().map(|s| s.capacity()).sum::<usize>();

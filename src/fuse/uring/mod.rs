@@ -12,7 +12,7 @@ mod ring;
 use std::{
     fs, io,
     os::fd::OwnedFd,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
@@ -59,6 +59,7 @@ pub(super) fn start<P: Provider>(
 ) -> io::Result<()> {
     agree(&mut adapter, fd)?;
     let adapter = Arc::new(adapter);
+    let end = Arc::new(End::new(ended));
     let queues = spread(&processors("possible")?, &processors("online")?);
     let (tell, told) = mpsc::channel();
     let threads = queues.len();
@@ -69,7 +70,13 @@ pub(super) fn start<P: Provider>(
             slots.extend((0..depth).map(|_| ring::Slot::new(queue, MAX_REQUEST as usize)));
         }
         let (adapter, fd, tell) = (Arc::clone(&adapter), Arc::clone(fd), tell.clone());
-        let run = move || Queue::run(cpu, slots, &fd, &adapter, &tell);
+        let end = Arc::clone(&end);
+        let run = move || {
+            // What is asked on its processor from now on has no answer, so the mount ends.
+            if let Err(error) = Queue::run(cpu, slots, &fd, &adapter, tell) {
+                end.tell(Err(error));
+            }
+        };
         thread::Builder::new()
             .name("fuse queue".to_owned())
             .spawn(run)?;
@@ -80,11 +87,31 @@ pub(super) fn start<P: Provider>(
         started.map_err(|_| io::Error::other("a thread of a queue ended"))??;
     }
     let fd = Arc::clone(fd);
-    let notes = move || ended(take_notes(&adapter, &fd));
+    let notes = move || end.tell(take_notes(&adapter, &fd));
     thread::Builder::new()
         .name("fuse".to_owned())
         .spawn(notes)?;
     Ok(())
+}
+
+/// Whom to tell of the end of a mount; the first who does is heard.
+struct End<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce(io::Result<()>)> End<F> {
+    fn new(tell: F) -> Self {
+        Self(Mutex::new(Some(tell)))
+    }
+
+    fn tell(&self, result: io::Result<()>) {
+        let tell = self
+            .0
+            .lock()
+            .expect("no code panics while it holds it")
+            .take();
+        if let Some(tell) = tell {
+            tell(result);
+        }
+    }
 }
 
 /// The first request, and its answer.

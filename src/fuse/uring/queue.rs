@@ -74,13 +74,16 @@ impl Sink for ToSlot {
 impl Queue {
     /// Serves `slots` on processor `cpu`, until the kernel has given all of them back. Says through `started`
     /// that it does, or why not.
+    ///
+    /// # Errors
+    /// What ended it later on.
     pub fn run<P: Provider>(
         cpu: u16,
         slots: Vec<Arc<Slot>>,
         device: &OwnedFd,
         adapter: &Adapter<P>,
-        started: &mpsc::Sender<io::Result<()>>,
-    ) {
+        started: mpsc::Sender<io::Result<()>>,
+    ) -> io::Result<()> {
         // A hint; on a machine where it is forbidden the scheduler knows better.
         let mut own = CpuSet::new();
         if own.set(cpu.into()).is_ok()
@@ -88,16 +91,17 @@ impl Queue {
         {
             tracing::debug!(%error, cpu, "a queue's thread can't stay on its processor");
         }
-        let queue = Self::start(slots, device);
-        let result = queue.and_then(|(mut queue, events)| {
-            // Whoever listens has given up if it is not there.
-            let _ = started.send(Ok(()));
-            queue.serve(adapter, events)
-        });
-        if let Err(error) = result {
-            tracing::warn!(%error, cpu, "a queue ended");
-            let _ = started.send(Err(error));
-        }
+        let (started_as, queue) = match Self::start(slots, device) {
+            Ok(queue) => (Ok(()), Some(queue)),
+            Err(error) => (Err(error), None),
+        };
+        // Whoever listens has given up if it is not there.
+        let _ = started.send(started_as);
+        drop(started);
+        let Some((mut queue, events)) = queue else {
+            return Ok(());
+        };
+        queue.serve(adapter, events)
     }
 
     fn start(slots: Vec<Arc<Slot>>, device: &OwnedFd) -> io::Result<(Self, Vec<Event>)> {
