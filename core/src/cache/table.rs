@@ -186,8 +186,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "10 ms a key; the tests of shrink have few")]
     fn a_table_that_was_huge_gives_its_memory_back() {
-        let many = if cfg!(miri) { 2_000 } else { 100_000_u32 };
+        let many = 100_000_u32;
         let table = Table::new();
         for key in 0..many {
             table.upsert(key, ());
@@ -203,8 +204,9 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "10 ms a key; the tests of shrink have few")]
     fn memory_comes_back_in_one_stroke_too() {
-        let many = if cfg!(miri) { 8_000 } else { 10_000_u32 };
+        let many = 10_000_u32;
         let table = Table::new();
         (0..many).for_each(|key| assert!(table.upsert(key, ()).is_none()));
         let capacity = || table.shards.iter().map(|s| s.capacity()).sum::<usize>();
