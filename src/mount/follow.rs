@@ -2,8 +2,7 @@
 //! repo, bonsaifs-core.
 //!
 //! Always holds: one refresh at a time; one that fails leaves the commit that is shown, and is told
-//! of in `status`. The order is: everything is brought, then the filesystem switches, then the
-//! kernel drops what changed, and only then anyone is told.
+//! of in `status`. Anyone is told only after the kernel has dropped what changed.
 
 use std::{
     path::PathBuf,
@@ -12,8 +11,8 @@ use std::{
 };
 
 use bonsaifs_core::{
-    fs::AsyncFs,
-    rt::{SharedRuntime, run_blocking},
+    fs::{AsyncFs, Dropped},
+    rt::SharedRuntime,
 };
 use serde::Serialize;
 
@@ -25,7 +24,6 @@ use super::{
 };
 use crate::{
     fuse::KernelCaches,
-    objects::ObjectError,
     repo::{RepoError, RepoFs},
 };
 
@@ -97,36 +95,16 @@ impl Follower {
     }
 
     async fn move_on(&self) -> Result<Refreshed, RepoError> {
-        let old = self.repo.shown();
-        let target = self.repo.look().await?;
-        let mut told = Refreshed {
-            old: old.commit.to_string(),
-            new: target.commit().to_string(),
-            ref_name: old.ref_name,
-            changed: 0,
-        };
-        let (root, attr) = self.repo.root_of(&target);
-        let oid = root.oid;
-        let broken = |error: bonsaifs_core::fs::FsError| {
-            RepoError::Object(ObjectError::Malformed {
-                oid,
-                expected: "tree",
-                reason: error.to_string(),
-            })
-        };
-        let switch = self.fs.prepare_switch(root, attr).await.map_err(broken)?;
-        let dropped = self.fs.switch(switch).map_err(broken)?;
-        told.changed = dropped.len() as u64;
-        self.repo.show(&target);
+        let old = self.repo.commit();
         let kernel = self.kernel.clone();
-        let forget = move || kernel.forget(&dropped);
-        match run_blocking(&*self.runtime, "kernel forgets", forget).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(%error, "the kernel refused to drop something"),
-            // The mount is ending.
-            None => {}
-        }
-        told.ref_name = self.repo.ref_name();
+        let forget = move |dropped: &[Dropped]| kernel.forget(dropped);
+        let (target, changed) = self.repo.move_on(&self.fs, forget).await?;
+        let told = Refreshed {
+            old: old.to_string(),
+            new: target.commit().to_string(),
+            ref_name: self.repo.ref_name(),
+            changed: changed as u64,
+        };
         self.publish();
         self.repo.remember(target).await;
         Ok(told)

@@ -1,10 +1,12 @@
 //! Following a ref: what it means now, and the way there.
 //!
-//! Always holds: what is shown changes only when [`RepoFs::show`] is called, which is after the
-//! new commit and all its trees are here; whatever fails before that leaves the old one.
+//! Always holds: what is shown changes only after the new commit and all its trees are here; whatever
+//! fails before that leaves the old one.
+
+use std::io;
 
 use bonsaifs_core::{
-    fs::{Attr, Kind, Timestamp},
+    fs::{AsyncFs, Attr, Dropped, FsError, Kind, Timestamp},
     rt::run_blocking,
 };
 
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     git::{oid::Oid, tree::EntryMode},
-    objects::disk::Remembered,
+    objects::{ObjectError, disk::Remembered},
     origin::{OriginError, RefWant, Resolved},
 };
 
@@ -69,7 +71,7 @@ impl RepoFs {
     ///
     /// # Errors
     /// As those of [`super::open`].
-    pub async fn look(&self) -> Result<Target, RepoError> {
+    pub(super) async fn look(&self) -> Result<Target, RepoError> {
         let inner = &self.0;
         let resolved = resolve(&inner.runtime, &**inner.store.origin(), &inner.want).await?;
         let shown = self.shown();
@@ -94,13 +96,49 @@ impl RepoFs {
         })
     }
 
+    /// Has `fs`, the filesystem over this repository, show what the ref means now: everything is brought, then it
+    /// switches, then `forget` has the kernel drop what changed. Only after this may anyone be told. Nobody else may be at this.
+    ///
+    /// Gives what is shown now, and how much the kernel had to drop.
+    ///
+    /// # Errors
+    /// As those of [`RepoFs::look`]; the old commit is shown then.
+    pub async fn move_on(
+        &self,
+        fs: &AsyncFs<RepoFs>,
+        forget: impl FnOnce(&[Dropped]) -> io::Result<()> + Send + 'static,
+    ) -> Result<(Target, usize), RepoError> {
+        let target = self.look().await?;
+        let oid = target.root.oid;
+        let broken = |error: FsError| {
+            RepoError::Object(ObjectError::Malformed {
+                oid,
+                expected: "tree",
+                reason: error.to_string(),
+            })
+        };
+        let (root, attr) = self.root_of(&target);
+        let switch = fs.prepare_switch(root, attr).await;
+        let dropped = fs.switch(switch.map_err(broken)?).map_err(broken)?;
+        let changed = dropped.len();
+        self.show(&target);
+        let forget = move || forget(&dropped);
+        match run_blocking(&*self.0.runtime, "kernel forgets", forget).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "the kernel refused to drop something"),
+            // The mount is ending.
+            None => {}
+        }
+        Ok((target, changed))
+    }
+
     /// The root directory of `target`.
-    pub fn root_of(&self, target: &Target) -> (Node, Attr) {
+    pub(super) fn root_of(&self, target: &Target) -> (Node, Attr) {
         (target.root, root_attr(self.0.times.of(target.root.stamp)))
     }
 
     /// Notes that `target` is what is shown from now on.
-    pub fn show(&self, target: &Target) {
+    pub(super) fn show(&self, target: &Target) {
         tracing::info!(commit = %target.commit, "the mount moves on");
         let shown = self.0.shown.lock();
         let mut shown = shown.expect("no code panics while it holds it");
