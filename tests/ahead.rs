@@ -290,6 +290,33 @@ fn with_prefetch_all_everything_is_there_when_the_server_goes() {
     mount.unmount();
 }
 
+/// What a refresh brought was left to those who read it.
+#[test]
+fn with_prefetch_all_everything_new_comes_after_a_refresh_too() {
+    let repo = repo(4, 10);
+    let mut server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let options = ["--prefetch", "all", "--follow", "manual"];
+    let mount = bonsai.mount(server.url("repo.git"), &options);
+    let came = |objects: u64| {
+        within(Duration::from_secs(60), || {
+            status(&mount)["prefetch"]["objects"] == objects
+        })
+    };
+    assert!(came(40), "all of it comes");
+    let mut tree = Files::new();
+    for file in 0..10 {
+        tree.add_file(format!("d002/f{file:03}"), format!("other {file}\n"));
+        tree.add_file(format!("new/deep/f{file:03}"), format!("new {file}\n"));
+    }
+    repo.commit(&tree);
+    bonsai.ok(["refresh".as_ref(), mount.dir().as_os_str()]);
+    assert!(came(60), "what is new comes: {}", mount.status());
+    server.stop();
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    mount.unmount();
+}
+
 /// A listing of large files fetched each of them whole where the server has no `object-info`.
 #[test]
 fn the_sizes_of_large_files_cost_their_beginnings() {

@@ -138,6 +138,16 @@ impl Ahead {
         ahead
     }
 
+    /// Another commit is shown, whose root tree is `root`. If everything is to come, that is everything of it.
+    pub fn moved(self: &Arc<Self>, root: Oid) {
+        if let Some(mut state) = self.lock()
+            && state.scan.wants_all()
+        {
+            state.scan.want_all(root);
+            self.unlock(state);
+        }
+    }
+
     /// Fetches what every tool opens. Not counted as fetched ahead on a guess: nothing is to be learnt
     /// from its being read or not.
     async fn begin(&self, root: Oid) {

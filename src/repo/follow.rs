@@ -102,7 +102,7 @@ impl RepoFs {
     /// Gives what is shown now, and how much the kernel had to drop.
     ///
     /// # Errors
-    /// As those of [`RepoFs::look`]; the old commit is shown then.
+    /// As those of [`super::open`]; the old commit is shown then.
     pub async fn move_on(
         &self,
         fs: &AsyncFs<RepoFs>,
@@ -147,6 +147,8 @@ impl RepoFs {
         self.0.times.keep_only(target.root.stamp);
         shown.ref_name.clone_from(&target.resolved.name);
         shown.offline = false;
+        drop(shown);
+        self.0.ahead.moved(target.root.oid);
     }
 
     /// Notes on disk what the ref means, for a later mount without a network.

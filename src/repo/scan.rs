@@ -170,6 +170,11 @@ impl Scan {
         }
     }
 
+    /// Whether everything is to come.
+    pub fn wants_all(&self) -> bool {
+        self.all
+    }
+
     /// Everything below `root` is to come, whatever is read.
     pub fn want_all(&mut self, root: Oid) {
         self.all = true;
