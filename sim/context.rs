@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::{
     disk::{ProcessDisk, SimDisk},
     marks::Counts,
-    plan::Plan,
+    plan::{Fault, Plan},
     props::{
         Verdicts,
         no_lie::{Excuse, Faults},
@@ -103,6 +103,13 @@ impl Context {
     /// The excuse of an operation that began at `begin` and ends now.
     pub fn excuse(&self, begin: Duration) -> Excuse {
         self.faults.borrow().excuse(begin, now(), BOUND)
+    }
+
+    /// Whether nothing ever goes wrong.
+    pub fn is_faultless(&self) -> bool {
+        let events = self.plan.events.iter();
+        let mut faults = events.map(|event| &event.fault);
+        faults.all(|fault| matches!(fault, Fault::Push { .. } | Fault::Remount { .. }))
     }
 
     /// Tells a mount to end its process.

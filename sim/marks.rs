@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 37] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -40,6 +40,11 @@ pub const ALL: [&str; 32] = [
     TREES_LEFT,
     PACKS_MERGED,
     DISK_RESUMED,
+    FOLLOWED,
+    MET_A_SWITCH,
+    REFRESH_FAILED,
+    OLD_READ,
+    OLD_STREAM,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -107,6 +112,16 @@ pub const AHEAD_FULL: &str = "a reader passed a full set of prefetches";
 pub const WIDENED: &str = "a scan widened past its directory";
 /// Prefetching went on because what had lain unread for long was given up.
 pub const GIVEN_UP: &str = "what lay unread was given up";
+/// A refresh led to another commit.
+pub const FOLLOWED: &str = "a refresh moved a mount";
+/// Programs were in the middle of something when it did.
+pub const MET_A_SWITCH: &str = "a switch met other operations";
+/// A refresh failed, and the mount went on with its commit.
+pub const REFRESH_FAILED: &str = "a refresh failed";
+/// A file that was open went on giving what a refresh had replaced.
+pub const OLD_READ: &str = "an open file outlived a refresh";
+/// A directory that was being read when a refresh came went on as it was.
+pub const OLD_STREAM: &str = "an open directory outlived a refresh";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]

@@ -12,7 +12,11 @@ use super::{
         program::Run,
     },
     plan::{Act, Fault, Step},
-    props::{Check, balance, budgets, complete, stranded::BOUND, whole_objects},
+    props::{
+        Check, balance, budgets, complete,
+        stranded::{self, BOUND},
+        whole_objects,
+    },
     rng::Rng,
     start::{cache_dir, start},
     trace::{Class, now},
@@ -186,6 +190,9 @@ async fn last_check(mounted: &Rc<Mounted>, round: u64) {
         0 => LAST_LOOKS,
         _ => 3,
     };
+    if mounted.world.plan.mounts[mounted.index].follow {
+        catch_up(mounted, tiny).await;
+    }
     for _ in 0..looks {
         let path = rng.next() as u32;
         for act in [Act::List, Act::Read, Act::Stat, Act::Readlink] {
@@ -221,6 +228,23 @@ async fn last_check(mounted: &Rc<Mounted>, round: u64) {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// Moves a mount on to what its branch means, until that is done.
+async fn catch_up(mounted: &Mounted, tiny: bool) {
+    let world = &mounted.world;
+    let (begin, mut tries) = (now(), 0);
+    while mounted.refresh().await.is_err() && world.verdicts.first().is_none() {
+        tries += 1;
+        // A tiny disk never has room.
+        if tiny && tries > 2 {
+            return;
+        }
+        let check = stranded::shut_out(begin, now(), world.quiet_since.get());
+        let check = check.map_err(|wrong| format!("{}: no refresh: {wrong}", mounted.state().name));
+        world.verdicts.judge(stranded::NAME, check);
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -140,3 +140,8 @@ impl Runtime for SimRuntime {
         self.draw(u64::MAX)
     }
 }
+
+/// What the machines' clocks say at a simulated time, in seconds since the Unix epoch.
+pub fn unix_seconds(at: Duration) -> i64 {
+    (EPOCH + at).as_secs() as i64
+}

@@ -166,19 +166,7 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
                 if offline { ", offline" } else { "" }
             )
         });
-    let check = world.server.with(|server| {
-        let name = match plan.want.as_deref() {
-            None => server.repos[plan.repo].head.clone(),
-            Some("v1") => "refs/tags/v1".to_owned(),
-            Some(name) if name.starts_with("refs/") => name.to_owned(),
-            Some(name) => format!("refs/heads/{name}"),
-        };
-        let history: Vec<_> = server.history[&(plan.repo, name)]
-            .iter()
-            .map(|(since, oid)| (*since, server.repos[plan.repo].peel(oid)))
-            .collect();
-        crash::shows(&commit, &history, begin, now(), offline)
-    });
+    let check = crash::shows(&commit, &history(world, index), begin, now(), offline);
     world.verdicts.judge(crash::NAME, check);
     if state
         .commit
@@ -208,11 +196,32 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         index,
         fs: AsyncFs::new(repo, config),
         kernel: Kernel::new(),
-        commit,
+        shown: RefCell::new(vec![(commit, (0, 0))]),
+        told: Arc::default(),
+        refreshing: tokio::sync::Mutex::default(),
+        refresh_began: Cell::default(),
         busy: Cell::new(0),
         draining: Cell::new(false),
         warm: RefCell::default(),
         visited: RefCell::default(),
+    })
+}
+
+/// The commits that a mount's ref pointed to, and since when.
+pub fn history(world: &Shared, index: usize) -> Vec<(Duration, Oid)> {
+    let plan = &world.plan.mounts[index];
+    world.server.with(|server| {
+        let repo = &server.repos[plan.repo];
+        let name = match plan.want.as_deref() {
+            None => repo.head.clone(),
+            Some("v1") => "refs/tags/v1".to_owned(),
+            Some(name) if name.starts_with("refs/") => name.to_owned(),
+            Some(name) => format!("refs/heads/{name}"),
+        };
+        let history = server.history[&(plan.repo, name)].iter();
+        history
+            .map(|(since, oid)| (*since, repo.peel(oid)))
+            .collect()
     })
 }
 

@@ -128,7 +128,7 @@ fn build(plan: &Plan, trace: &Trace, counts: &Counts) -> Shared {
         .map(|(index, mount)| MountState {
             name: format!("mount{index}"),
             next_step: RefCell::new(vec![0; mount.workers.len()]),
-            numbers: RefCell::new(Numbers::new(mount.ino_mask == u64::MAX)),
+            numbers: RefCell::new(Numbers::new(mount.ino_mask == u64::MAX && !mount.follow)),
             process: RefCell::default(),
             signal: Cell::new(None),
             signalled: tokio::sync::Notify::new(),

@@ -6,15 +6,15 @@ use std::{
     collections::BTreeSet,
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
 
 use bonsaifs::git::oid::Oid;
-use bonsaifs_core::fs::{AsyncFs, FsErrorKind, FsResult};
+use bonsaifs_core::fs::{AsyncFs, Dropped, FsError, FsErrorKind, FsResult};
 
-use super::Kernel;
+use super::{Held, Kernel};
 use crate::{
     context::{MountState, Shared},
     marks,
@@ -25,7 +25,8 @@ use crate::{
         unread::Met,
         warm::{self, Warm},
     },
-    repo::{Commit, split},
+    repo::{Commit, Entry, join, split},
+    runtime::unix_seconds,
     trace::{Class, now},
     wire::Wire,
 };
@@ -37,7 +38,14 @@ pub struct Mounted {
     pub index: usize,
     pub fs: AsyncFs<bonsaifs::repo::RepoFs>,
     pub kernel: Kernel,
-    pub commit: Oid,
+    /// The commits that it has shown, and the refreshes that led to each: from when to when, in seconds since the Unix epoch.
+    pub shown: RefCell<Vec<(Oid, (i64, i64))>>,
+    /// What the kernel is told to drop, on its way there.
+    pub told: Arc<Mutex<Vec<Dropped>>>,
+    /// Held by a refresh.
+    pub refreshing: tokio::sync::Mutex<()>,
+    /// When the refresh under way began.
+    pub refresh_began: Cell<Duration>,
     /// Steps under way, for checks that want a moment of rest.
     pub busy: Cell<u64>,
     /// No new steps: an unmount waits for those under way.
@@ -48,11 +56,13 @@ pub struct Mounted {
     pub visited: RefCell<BTreeSet<Vec<u8>>>,
 }
 
-/// A program was interrupted, or got an error that is not its fault: it gives up what it was doing.
+/// A program was interrupted, got an error that is not its fault, or finds that what it was after has gone with a
+/// refresh: it gives up what it was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     Interrupted,
     Failed,
+    Moved,
 }
 
 /// How a program's step may be interrupted.
@@ -136,10 +146,97 @@ impl Drop for Open<'_> {
 impl Mounted {
     /// What the mount shows.
     pub fn truth<R>(&self, look: impl FnOnce(&Commit) -> R) -> R {
+        let shown = self.times_shown();
+        self.truth_at(shown, look)
+    }
+
+    /// What it shows since the `shown`-th commit came, from 1.
+    pub fn truth_at<R>(&self, shown: usize, look: impl FnOnce(&Commit) -> R) -> R {
+        let commit = self.shown.borrow()[shown - 1].0;
         let repo = self.world.plan.mounts[self.index].repo;
         self.world
             .server
-            .with(|server| look(&server.repos[repo].commits[&self.commit]))
+            .with(|server| look(&server.repos[repo].commits[&commit]))
+    }
+
+    /// Whether what is shown has nothing at `path`.
+    pub fn is_absent(&self, path: &[u8]) -> bool {
+        self.truth(|commit| commit.at(path).is_none())
+    }
+
+    /// A name that another commit has in the directory `dir`, and the one that is shown doesn't.
+    pub fn name_elsewhere(&self, dir: &[u8], pick: u32) -> Option<Vec<u8>> {
+        let mount = &self.world.plan.mounts[self.index];
+        if !mount.follow {
+            return None;
+        }
+        let all: Vec<Vec<u8>> = self.world.server.with(|server| {
+            let commits = server.repos[mount.repo].commits.values();
+            let dirs = commits.filter_map(|commit| commit.at(dir));
+            dirs.flat_map(|dir| dir.names().to_vec()).collect()
+        });
+        let mut absent = all;
+        absent.retain(|name| self.is_absent(&join(dir, name)));
+        let pick = pick as usize % absent.len().max(1);
+        absent.into_iter().nth(pick)
+    }
+
+    /// How many commits it has shown. Notes one that is new, and drops what the kernel was told to.
+    pub fn times_shown(&self) -> usize {
+        if !self.world.plan.mounts[self.index].follow {
+            return 1;
+        }
+        let commit = self.fs.provider().commit();
+        let last = self.shown.borrow().last().map(|last| last.0);
+        if last != Some(commit) {
+            let time = (
+                unix_seconds(self.refresh_began.get()),
+                unix_seconds(now()) + 1,
+            );
+            self.shown.borrow_mut().push((commit, time));
+            *self.warm.borrow_mut() = Warm::default();
+        }
+        let mut told = self.told.lock().expect("a list that is only pushed to");
+        for dropped in told.drain(..) {
+            self.kernel.drop_cached(&dropped);
+        }
+        drop(told);
+        self.shown.borrow().len()
+    }
+
+    /// What stands behind an inode, and how many commits had been shown when it began to: of a directory that is
+    /// still there what it is now, of all else what was told of it.
+    pub fn entry_of(&self, held: &Held) -> (Entry, usize) {
+        let shown = self.times_shown();
+        let told = self.kernel.entry(held.ino());
+        let path = held.path();
+        let now = self.truth(|commit| commit.at(&path).cloned());
+        match (told, now) {
+            (Some((entry, at)), Some(now)) if entry.is_dir() != now.is_dir() => (entry, at),
+            (Some((entry, at)), _) if !entry.is_dir() || !self.kernel.is_attached(held.ino()) => {
+                (entry, at)
+            }
+            (_, Some(now)) => (now, shown),
+            (Some(told), None) => told,
+            (None, None) => unreachable!("the root is always there"),
+        }
+    }
+
+    /// The times that `path` may have since the `shown`-th commit came, each at least and at most: that of the refresh that
+    /// changed it last, or the first commit's; where something can fail also those of other refreshes, as what can't be
+    /// compared counts as changed.
+    pub fn times_of(&self, path: &[u8], shown: usize) -> Vec<(i64, i64)> {
+        let first = self.truth_at(1, |commit| commit.time);
+        let mut times = vec![(first, first)];
+        for at in 2..=shown {
+            let entry = |at| self.truth_at(at, |commit| commit.at(path).cloned());
+            if !self.world.is_faultless() {
+                times.push(self.shown.borrow()[at - 1].1);
+            } else if entry(at - 1) != entry(at) {
+                times = vec![self.shown.borrow()[at - 1].1];
+            }
+        }
+        times
     }
 
     pub fn state(&self) -> &MountState {
@@ -158,6 +255,7 @@ impl Mounted {
         let world = &self.world;
         world.operations.set(world.operations.get() + 1);
         let begin = now();
+        let before = self.times_shown();
         let was_quick = quick.is_some();
         let met = self.touch(question.path, !was_quick);
         let mut shared = false;
@@ -197,7 +295,7 @@ impl Mounted {
         self.note(&question, begin, was_quick, result.as_ref());
         let found = matches!(result, Some(Ok(_)));
         let absent = matches!(&result, Some(Err(error)) if error.kind() == FsErrorKind::NotFound);
-        if found || absent {
+        if (found || absent) && self.times_shown() == before && self.is_of_now(&question) {
             let mut warm = self.warm.borrow_mut();
             warm.answered(question.what, question.path, found);
         }
@@ -218,6 +316,7 @@ impl Mounted {
                 }
                 Ok(Some(value))
             }
+            Some(Err(error)) if self.is_gone(&question, &error, before) => Err(Stop::Moved),
             Some(Err(error)) => {
                 let check =
                     no_lie::failure(question.asked, error.kind(), self.excuse(&question, begin));
@@ -243,6 +342,18 @@ impl Mounted {
                 Err(Stop::Failed)
             }
         }
+    }
+
+    /// Whether what was asked for when the mount had shown `before` commits is right to be missing now.
+    fn is_gone(&self, question: &Question<'_>, error: &FsError, before: usize) -> bool {
+        let was_there = question.asked == Asked::Possible;
+        let moved = self.times_shown().max(before) > 1;
+        let is_there = self.truth(|commit| commit.at(question.path).is_some());
+        let missing = matches!(
+            error.kind(),
+            FsErrorKind::NotFound | FsErrorKind::NotADirectory
+        );
+        was_there && moved && !is_there && missing
     }
 
     /// Notes that what is at `path` is needed by somebody, who `waits` for it or doesn't have to.
@@ -271,8 +382,17 @@ impl Mounted {
         process.as_ref().map(|process| process.wire.clone())
     }
 
+    /// Whether a question after content is after what stands there now, not after what a refresh replaced.
+    fn is_of_now(&self, question: &Question<'_>) -> bool {
+        let now = self.truth(|commit| commit.at(question.path).map(|entry| entry.oid));
+        !matches!(question.what, "read" | "readlink" | "getattr") || question.oid == now
+    }
+
     /// Whether what has to wait now may have to.
     fn judge_wait(&self, question: &Question<'_>) {
+        if !self.is_of_now(question) {
+            return;
+        }
         let plan = &self.world.plan.mounts[self.index];
         let is_large = self.truth(|commit| {
             let entry = commit.at(question.path);

@@ -1,8 +1,13 @@
 //! Reading directories: in pieces, with seeks back, with readdir or readdirplus.
 
+use std::time::Duration;
+
 use bonsaifs_core::fs::{DirItem, DirItemPlus, Ino, Kind, Take};
 
-use super::program::{Done, Run};
+use super::{
+    Held,
+    program::{Done, Run, any},
+};
 use crate::{
     marks,
     props::{
@@ -16,6 +21,8 @@ impl Run<'_> {
     /// Lists a directory to its end; what is in it.
     pub(super) async fn list(&self, entry: &Entry) -> Done<Vec<(Vec<u8>, Kind)>> {
         let held = self.walk(&entry.path).await?;
+        let (entry, told) = self.at.entry_of(&held);
+        let entry = &entry;
         let fs = &self.at.fs;
         let ino = held.ino();
         if !entry.is_dir() {
@@ -23,23 +30,37 @@ impl Run<'_> {
                 .await?;
             return Ok(Vec::new());
         }
+        let before = self.at.times_shown();
         let question = self.question("opendir", entry);
         let scan = self
             .at
             .ask(question, &self.interrupt, fs.try_scan(ino), fs.scan(ino))
             .await?;
+        // What is open stays of the commit that was shown then; a refresh may have come between.
+        let of = match self.at.kernel.is_attached(held.ino()) {
+            true => (before..=self.at.times_shown()).collect(),
+            false => vec![told],
+        };
         let handle = fs.open_dir(scan.expect("a directory that is there"));
-        let result = self.list_open(entry, handle).await;
+        let result = self.list_open(&held, &of, handle).await;
         fs.release_dir(handle);
         result
     }
 
-    async fn list_open(&self, entry: &Entry, handle: u64) -> Done<Vec<(Vec<u8>, Kind)>> {
+    /// `of` are the commits of which the open directory may be, as the first so many that were shown.
+    async fn list_open(
+        &self,
+        held: &Held,
+        of: &[usize],
+        handle: u64,
+    ) -> Done<Vec<(Vec<u8>, Kind)>> {
+        let path = held.path();
         let mut watch = ScanWatch::default();
         let mut names = Vec::new();
         let (mut offset, mut round) = (0, 0_u64);
-        // Numbers that are made to collide depend on who is known at the moment.
-        let certain = self.at.world.plan.mounts[self.at.index].ino_mask == u64::MAX;
+        // Numbers that are made to collide depend on who is known at the moment, and after a refresh on who was.
+        let plan = &self.at.world.plan.mounts[self.at.index];
+        let certain = plan.ino_mask == u64::MAX && !plan.follow;
         let room = [1, 3, 20, 1000][self.step.arg as usize % 4];
         let mut seeks = u64::from(self.step.arg / 4) % 3;
         loop {
@@ -50,7 +71,11 @@ impl Run<'_> {
                 watch.seek(offset);
                 self.at.world.counts.add(marks::SEEK_BACK);
             }
-            let piece = self.piece(entry, handle, offset, room);
+            let is_new = of == [self.at.times_shown()] && self.at.kernel.is_attached(held.ino());
+            if !is_new {
+                self.at.world.counts.add(marks::OLD_STREAM);
+            }
+            let piece = self.piece(held, is_new, handle, offset, room);
             let Some(last) = piece.last() else { break };
             offset = last.0;
             for (next, name, kind, ino) in piece {
@@ -67,22 +92,33 @@ impl Run<'_> {
                 break;
             }
             // Other programs go on between two pieces.
-            tokio::task::yield_now().await;
+            match self.is_slow() {
+                true => tokio::time::sleep(Duration::from_millis(40)).await,
+                false => tokio::task::yield_now().await,
+            }
         }
         self.judge(stable_dirs::NAME, watch.end());
-        self.at
-            .truth(|commit| self.judge(truth::NAME, truth::listing(commit, entry, &names)));
+        let checks = of.iter().map(|at| {
+            self.at.truth_at(*at, |commit| {
+                let dir = truth::found(commit, &path)?;
+                truth::listing(commit, dir, &names)
+            })
+        });
+        self.judge(truth::NAME, any(checks.collect()));
         Ok(names)
     }
 
-    /// One readdir or readdirplus, with room for so many entries.
+    /// One readdir or readdirplus, with room for so many entries. Unless it `is_new` the directory may be of another commit
+    /// than the one that is shown: then nothing is kept of what is told.
     fn piece(
         &self,
-        entry: &Entry,
+        held: &Held,
+        is_new: bool,
         handle: u64,
         offset: u64,
         room: usize,
     ) -> Vec<(u64, Vec<u8>, Kind, Ino)> {
+        let dir = held.path();
         let fs = &self.at.fs;
         let world = &self.at.world;
         world.operations.set(world.operations.get() + 1);
@@ -102,8 +138,8 @@ impl Run<'_> {
                 piece.push((item.offset, item.name.to_owned(), item.kind, item.ino));
                 Take::More
             });
-            for (_, name, kind, ino) in &piece {
-                self.listed(entry, name, *kind, *ino);
+            for (_, name, kind, ino) in piece.iter().filter(|_| is_new) {
+                self.listed(&dir, name, *kind, *ino);
             }
             return piece;
         }
@@ -116,32 +152,41 @@ impl Run<'_> {
             attrs.push(item.attr);
             Take::More
         });
+        let shown = self.at.times_shown();
         for ((_, name, kind, ino), attr) in piece.iter().zip(attrs) {
-            self.listed(entry, name, *kind, *ino);
             if name == b"." || name == b".." {
                 continue;
             }
-            let path = join(&entry.path, name);
-            if let Some(attr) = attr {
+            let path = join(&dir, name);
+            let entry = self.at.truth(|commit| truth::found(commit, &path).cloned());
+            // Of a directory of another commit no attributes are told: the kernel would take them for those of now.
+            if let Some(attr) = attr
+                && self.at.kernel.is_attached(held.ino())
+            {
                 self.at.touch(&path, false);
-                self.at.truth(|commit| {
-                    let check = truth::found(commit, &path)
-                        .and_then(|entry| truth::attr(commit, entry, &attr));
-                    self.judge(truth::NAME, check);
-                });
+                let times = self.at.times_of(&path, shown);
+                let check = entry.as_ref().map_err(Clone::clone);
+                let check = check.and_then(|entry| truth::attr(entry, &times, &attr));
+                self.judge(truth::NAME, check);
             }
-            self.at.kernel.counted(&path, *ino);
+            if is_new {
+                self.listed(&dir, name, *kind, *ino);
+                let entry = entry.ok().map(|entry| (entry, shown));
+                self.at.kernel.counted(held.ino(), name, *ino, entry);
+            } else {
+                fs.forget(*ino, 1);
+            }
         }
         piece
     }
 
     /// A name was listed with a number. Where numbers are made to collide, one that is not counted
     /// may be another path's: nobody can use it.
-    fn listed(&self, dir: &Entry, name: &[u8], kind: Kind, ino: Ino) {
+    fn listed(&self, dir: &[u8], name: &[u8], kind: Kind, ino: Ino) {
         let plan = &self.at.world.plan.mounts[self.at.index];
         let certain = plan.readdirplus || plan.ino_mask == u64::MAX;
         if certain && name != b"." && name != b".." {
-            self.numbered(&join(&dir.path, name), kind, ino);
+            self.numbered(&join(dir, name), kind, ino);
         }
     }
 }

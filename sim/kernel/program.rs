@@ -1,5 +1,7 @@
 //! What programs do, as the kernel turns it into operations; each answer goes to the properties.
 
+use std::time::Duration;
+
 use bonsaifs_core::fs::{Entry as Found, FsErrorKind, FsResult, Ino, Kind};
 
 use super::{
@@ -42,6 +44,7 @@ impl Run<'_> {
                 Ok(())
             }
             Act::Look => self.look(&entry).await,
+            Act::Refresh => self.at.refresh().await,
         }
     }
 
@@ -89,7 +92,8 @@ impl Run<'_> {
             at = join(&at, name);
             // What the kernel has cached has not run out of time, mostly.
             let fresh = !crate::rng::mix(u64::from(self.step.arg) + depth as u64).is_multiple_of(8);
-            held = match self.at.kernel.cached(&at).filter(|_| fresh) {
+            self.at.times_shown();
+            held = match self.at.kernel.child(held.ino(), name).filter(|_| fresh) {
                 Some(ino) => self.at.kernel.hold(ino),
                 None => self.lookup(&held, name, &at).await?,
             };
@@ -112,8 +116,7 @@ impl Run<'_> {
             .ask(question, &self.interrupt, quick, fs.lookup(dir.ino(), name))
             .await?;
         let found = found.expect("the answer to what must be there is never an absence");
-        self.counted(path, &found);
-        Ok(self.at.kernel.hold(found.ino))
+        self.counted(dir, name, path, &found)
     }
 
     /// The tree object of a directory.
@@ -123,20 +126,45 @@ impl Run<'_> {
             .truth(|commit| commit.at(&path).map(|entry| entry.oid))
     }
 
-    fn counted(&self, path: &[u8], found: &Found) {
-        self.at.truth(|commit| match truth::found(commit, path) {
+    /// A look-up named what is at `path`, `name` in `dir`. Whatever was shown when it began, that is what is shown now.
+    fn counted(&self, dir: &Held, name: &[u8], path: &[u8], found: &Found) -> Done<Held> {
+        let shown = self.at.times_shown();
+        let dir_is_there = self
+            .at
+            .truth(|commit| commit.at(&dir.path()).is_some_and(Entry::is_dir));
+        if !dir_is_there || !self.at.kernel.is_attached(dir.ino()) {
+            // In a directory that has gone, what is found is of no account.
+            self.at.fs.forget(found.ino, 1);
+            return Err(Stop::Moved);
+        }
+        let entry = self.at.truth(|commit| truth::found(commit, path).cloned());
+        let entry = match entry {
             Ok(entry) => {
-                self.judge(truth::NAME, truth::attr(commit, entry, &found.attr));
+                let times = self.at.times_of(path, shown);
+                self.judge(truth::NAME, truth::attr(&entry, &times, &found.attr));
                 self.numbered(path, found.attr.kind, found.ino);
+                Some((entry, shown))
             }
-            Err(wrong) => self.judge(truth::NAME, Err(wrong)),
-        });
-        self.at.kernel.counted(path, found.ino);
+            Err(wrong) => {
+                self.judge(truth::NAME, Err(wrong));
+                None
+            }
+        };
+        self.at.kernel.counted(dir.ino(), name, found.ino, entry);
+        Ok(self.at.kernel.hold(found.ino))
     }
 
     pub(super) fn numbered(&self, path: &[u8], kind: Kind, ino: Ino) {
         let holder = self.at.kernel.path_of(ino);
-        let current = self.at.kernel.cached(path).map(|ino| ino.0);
+        // What a refresh changed may have another number before the kernel is told to drop it.
+        let now = self.at.truth(|commit| commit.at(path).cloned());
+        let is_same = |ino: &Ino| match (self.at.kernel.entry(*ino), &now) {
+            (Some((told, _)), Some(now)) => {
+                told == *now || (told.is_dir() && now.is_dir() && self.at.world.is_faultless())
+            }
+            _ => true,
+        };
+        let current = self.at.kernel.cached(path).filter(is_same).map(|ino| ino.0);
         let mut numbers = self.at.state().numbers.borrow_mut();
         let check = numbers.seen(path, kind as u8, ino.0, holder.as_deref(), current);
         self.judge(stable_numbers::NAME, check);
@@ -145,6 +173,7 @@ impl Run<'_> {
     async fn stat(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
         let fs = &self.at.fs;
+        let before = self.at.times_shown();
         let quick = fs.try_getattr(held.ino());
         let question = self.question("getattr", entry);
         let got = self
@@ -152,19 +181,25 @@ impl Run<'_> {
             .ask(question, &self.interrupt, quick, fs.getattr(held.ino()))
             .await?;
         if let Some(attr) = got {
-            self.at
-                .truth(|commit| self.judge(truth::NAME, truth::attr(commit, entry, &attr)));
+            let (entry, shown) = self.at.entry_of(&held);
+            // Of a directory that a refresh changed meanwhile it may be either.
+            let shown = before.min(shown)..=shown;
+            let times: Vec<_> = shown
+                .flat_map(|at| self.at.times_of(&entry.path, at))
+                .collect();
+            self.judge(truth::NAME, truth::attr(&entry, &times, &attr));
         }
         Ok(())
     }
 
     async fn read(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
+        let (entry, shown) = self.at.entry_of(&held);
         let fs = &self.at.fs;
         let ino = held.ino();
         if !matches!(entry.what, What::File { .. }) {
             return self
-                .refused(entry, "read", fs.try_read(ino, 0, 1), fs.read(ino, 0, 1))
+                .refused(&entry, "read", fs.try_read(ino, 0, 1), fs.read(ino, 0, 1))
                 .await;
         }
         let Ok(handle) = fs.open_file(ino) else {
@@ -174,7 +209,11 @@ impl Run<'_> {
             );
             return Ok(());
         };
-        let result = self.read_open(&held, entry).await;
+        let result = self.read_open(&held, &entry).await;
+        let now = self.at.truth(|commit| commit.at(&entry.path).cloned());
+        if result.is_ok() && self.at.times_shown() > shown && now.as_ref() != Some(&entry) {
+            self.at.world.counts.add(marks::OLD_READ);
+        }
         fs.release_file(handle);
         result
     }
@@ -200,12 +239,20 @@ impl Run<'_> {
             if size >= bonsaifs::objects::disk::LARGE {
                 self.at.world.counts.add(marks::LARGE_READ);
             }
+            if self.is_slow() {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
             offset += u64::from(piece);
             if offset > size + u64::from(piece) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Whether this step takes its time between two pieces of what it has open, so that a refresh may come.
+    pub(super) fn is_slow(&self) -> bool {
+        self.at.world.plan.mounts[self.at.index].follow && self.step.arg & 128 != 0
     }
 
     /// An operation that doesn't fit what stands there: any success is a lie.
@@ -229,6 +276,7 @@ impl Run<'_> {
 
     async fn readlink(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
+        let entry = &self.at.entry_of(&held).0;
         let fs = &self.at.fs;
         let ino = held.ino();
         if !matches!(entry.what, What::Link(_)) {
@@ -254,9 +302,14 @@ impl Run<'_> {
 
     async fn missing(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
+        let entry = &self.at.entry_of(&held).0;
         let fs = &self.at.fs;
         let absent: [&[u8]; 6] = [b"no-such-name", b".git", b"..", b".GIT", b"F1", b"\x00"];
-        let name = absent[self.step.arg as usize % absent.len()];
+        let other = self.at.name_elsewhere(&entry.path, self.step.arg);
+        let name = match other.filter(|_| self.step.arg & 1 == 0) {
+            Some(name) => &name.clone(),
+            None => absent[self.step.arg as usize % absent.len()],
+        };
         let path = join(&entry.path, name);
         if self.at.truth(|commit| commit.at(&path).is_some()) {
             return Ok(());
@@ -274,13 +327,15 @@ impl Run<'_> {
             oid: Some(entry.oid),
             asked: Asked::Absent,
         };
-        if self
-            .at
-            .ask(question, &self.interrupt, quick, slow)
-            .await?
-            .is_some()
-        {
-            self.judge(no_lie::NAME, no_lie::absent_was_found(&truth::shown(&path)));
+        let found = self.at.ask(question, &self.interrupt, quick, slow).await?;
+        if let Some(found) = found {
+            // A refresh may have brought it.
+            if self.at.truth(|commit| commit.at(&path).is_none()) {
+                self.judge(no_lie::NAME, no_lie::absent_was_found(&truth::shown(&path)));
+            }
+            self.counted(&held, name, &path, &found)?;
+        } else if self.at.kernel.is_attached(held.ino()) && self.at.is_absent(&path) {
+            self.at.kernel.not_found(held.ino(), name);
         }
         Ok(())
     }
@@ -330,7 +385,12 @@ impl Run<'_> {
         let held = self.walk(&entry.path).await?;
         let _ = fs.statfs();
         let path = fs.path_of(held.ino()).map(|names| names.join(&b'/'));
-        if path.as_deref() != Some(&entry.path) {
+        let now = self.at.entry_of(&held).0;
+        let is_there = self.at.truth(|commit| commit.at(&entry.path) == Some(&now));
+        if is_there
+            && self.at.kernel.is_attached(held.ino())
+            && path.as_deref() != Some(&entry.path)
+        {
             let wrong = format!(
                 "the path of {} is given as {path:?}",
                 truth::shown(&entry.path)
@@ -362,5 +422,13 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What all say is wrong, if all say that something is.
+pub(super) fn any(checks: Vec<Check>) -> Check {
+    match checks.iter().find(|check| check.is_ok()) {
+        Some(_) => Ok(()),
+        None => checks.into_iter().next().unwrap_or(Ok(())),
     }
 }

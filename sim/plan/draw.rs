@@ -38,6 +38,7 @@ impl Plan {
             plan.draw_pushes(&mut rng);
         }
         plan.server.names_missing = Rng::stream(seed, "names").chance(600);
+        plan.draw_following(&mut Rng::stream(seed, "following"));
         plan.draw_idleness(&mut Rng::stream(seed, "idleness"));
         plan.events.sort_by_key(|event| event.at_ms);
         plan
@@ -151,6 +152,42 @@ impl Plan {
         }
     }
 
+    /// Some mounts follow their branch, which moves, and are refreshed while they are used.
+    fn draw_following(&mut self, rng: &mut Rng) {
+        for index in 0..self.mounts.len() {
+            let branch = match self.mounts[index].want.as_deref() {
+                Some("v1") => continue,
+                Some(name) if !name.starts_with("refs/") => format!("refs/heads/{name}"),
+                _ => "refs/heads/main".to_owned(),
+            };
+            if !rng.chance(400) {
+                continue;
+            }
+            let mount = &mut self.mounts[index];
+            mount.follow = true;
+            let repo = mount.repo;
+            for steps in &mut mount.workers {
+                for _ in 0..rng.range(1, 4) {
+                    if let Some(at) = steps.len().checked_sub(1) {
+                        let at = rng.below(at as u64 + 1) as usize;
+                        steps[at].act = Act::Refresh;
+                        steps[at].cancel = None;
+                    }
+                }
+            }
+            self.repos[repo].commits = self.repos[repo].commits.max(4);
+            for _ in 0..rng.range(1, 3) {
+                let at_ms = rng.below(SPAN_MS);
+                let branch = branch.clone();
+                self.events.push(Event {
+                    at_ms,
+                    until_ms: at_ms,
+                    fault: Fault::Push { repo, branch },
+                });
+            }
+        }
+    }
+
     fn draw_pushes(&mut self, rng: &mut Rng) {
         for repo in 0..self.repos.len() {
             for _ in 0..rng.below(3) {
@@ -246,6 +283,7 @@ fn mounts(rng: &mut Rng, machines: u64, repos: &[RepoPlan], operations: u64) -> 
                 own_cache: rng.chance(300),
                 job_delay_ms: *rng.pick(&[0, 1, 5]),
                 readdirplus: rng.chance(600),
+                follow: false,
                 workers: Vec::new(),
             }
         })

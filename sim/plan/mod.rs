@@ -80,6 +80,9 @@ pub struct MountPlan {
     pub job_delay_ms: u64,
     /// Whether the kernel asks with readdirplus.
     pub readdirplus: bool,
+    /// Whether it may be refreshed.
+    #[serde(default)]
+    pub follow: bool,
     /// What programs do on it, side by side.
     pub workers: Vec<Vec<Step>>,
 }
@@ -117,6 +120,8 @@ pub enum Act {
     Forget,
     /// `statfs`, `getxattr`, the path of an inode, and inode numbers that nobody gave out.
     Look,
+    /// `bonsai refresh`
+    Refresh,
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ pub mod balance;
 pub mod budgets;
 pub mod complete;
 pub mod crash;
+pub mod following;
 pub mod no_lie;
 pub mod no_panic;
 pub mod one_flight;

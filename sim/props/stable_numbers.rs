@@ -10,7 +10,7 @@ pub const NAME: &str = "stable numbers";
 
 /// Remembers the numbers of one mount over its remounts.
 pub struct Numbers {
-    /// False where numbers are made to collide: then a number may depend on who came first.
+    /// False where numbers are made to collide, or a branch is followed: then a number may depend on who came first.
     across_remounts: bool,
     ever: BTreeMap<(Vec<u8>, u8), u64>,
 }

@@ -17,8 +17,8 @@ pub fn kind_of(entry: &Entry) -> Kind {
     }
 }
 
-/// Attributes of `entry` in `commit`.
-pub fn attr(commit: &Commit, entry: &Entry, got: &Attr) -> Check {
+/// Attributes of `entry`, whose time lies in one of `times`: at least and at most, in seconds since the Unix epoch.
+pub fn attr(entry: &Entry, times: &[(i64, i64)], got: &Attr) -> Check {
     let perm = match &entry.what {
         What::Dir(_) | What::Submodule => 0o755,
         What::File {
@@ -29,13 +29,15 @@ pub fn attr(commit: &Commit, entry: &Entry, got: &Attr) -> Check {
         } => 0o755,
         What::Link(_) => 0o777,
     };
-    let expected = (kind_of(entry), perm, entry.size(), commit.time);
-    let seen = (got.kind, got.perm, got.size, got.mtime.secs);
-    if expected == seen {
+    let expected = (kind_of(entry), perm, entry.size());
+    let seen = (got.kind, got.perm, got.size);
+    let secs = got.mtime.secs;
+    let in_time = times.iter().any(|(from, to)| (*from..=*to).contains(&secs));
+    if expected == seen && in_time {
         return Ok(());
     }
     Err(format!(
-        "{}: {seen:?}, and the tree says {expected:?}",
+        "{}: {seen:?} of {secs}, and the tree says {expected:?} of {times:?}",
         shown(&entry.path)
     ))
 }
@@ -147,7 +149,8 @@ mod tests {
                     nanos: 0,
                 },
             };
-            assert_eq!(attr(commit, file, &right), Ok(()));
+            let time = [(commit.time, commit.time)];
+            assert_eq!(attr(file, &time, &right), Ok(()));
             for wrong in [
                 Attr {
                     kind: Kind::Symlink,
@@ -167,7 +170,7 @@ mod tests {
                     ..right
                 },
             ] {
-                assert!(attr(commit, file, &wrong).is_err(), "{wrong:?}");
+                assert!(attr(file, &time, &wrong).is_err(), "{wrong:?}");
             }
         });
     }

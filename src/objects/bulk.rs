@@ -275,14 +275,14 @@ impl Inner {
         run_blocking(&*self.runtime, "trees went", move || disk.trees_went()).await
     }
 
-    /// Notes a complete download for the next mount, if all of it is on disk by now: what the disk did
+    /// Notes a complete download for the next mount, if all of it is on disk by now, for good: what the disk did
     /// not take is in memory only. `before` is from before the download began.
     async fn mark_complete(&self, whole: Option<Whole>, before: Option<TreesWent>) {
         let (Some(whole), Some(before), Some(disk)) = (whole, before, self.disk.clone()) else {
             return;
         };
         let marked = run_blocking(&*self.runtime, "mark complete", move || {
-            match whole.objects.iter().all(|oid| disk.has(oid)) {
+            match disk.secure(&whole.objects)? {
                 true => disk.mark_complete(&whole.commit, &before),
                 false => Ok(()),
             }

@@ -110,7 +110,8 @@ impl RepoFs {
 
     /// The commit that is shown.
     pub fn commit(&self) -> Oid {
-        self.shown().commit
+        let shown = self.0.shown.lock();
+        shown.expect("no code panics while it holds it").commit
     }
 
     /// The full name of the ref that led to the commit, if one did.

@@ -135,7 +135,12 @@ pub(super) fn create(
         "bonsai/refs",
         "bonsai/complete",
     ] {
-        disk.create_dir_all(&path.join(sub))?;
+        let sub = path.join(sub);
+        if disk.read_dir(&sub).is_err() {
+            disk.create_dir_all(&sub)?;
+            // Else what is kept in there could outlive a power cut in one folder and not in another.
+            disk.sync_dir(sub.parent().unwrap_or(path))?;
+        }
     }
     let temp = || path.join(format!("tmp_bonsai_{:016x}", runtime.random()));
     if disk.open(&path.join("HEAD")).is_err() {
@@ -281,7 +286,7 @@ impl DiskTier {
         self.disk.open(&self.complete_path(commit)).is_ok()
     }
 
-    fn complete_path(&self, commit: &Oid) -> PathBuf {
+    pub(super) fn complete_path(&self, commit: &Oid) -> PathBuf {
         Path::new(&self.dir)
             .join("bonsai/complete")
             .join(commit.to_string())

@@ -19,6 +19,8 @@ mod at_once_tests;
 mod bench;
 #[cfg(test)]
 mod damage_tests;
+#[cfg(test)]
+mod durable_tests;
 mod folder;
 mod git_dir;
 mod install;
@@ -38,6 +40,7 @@ mod tests;
 mod verify;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -171,6 +174,30 @@ impl DiskTier {
         self.lock_packs().contains(oid)
             || self.loose_header(oid).is_some()
             || self.open_large(oid).is_some()
+    }
+
+    /// Makes sure that a power cut leaves these objects here: loose ones are not synced when they are written. False if
+    /// one is not here at all.
+    pub fn secure(&self, oids: &[Oid]) -> io::Result<bool> {
+        let mut folders = BTreeSet::new();
+        for oid in oids {
+            if self.lock_packs().contains(oid) {
+                continue;
+            }
+            if !self.has(oid) {
+                return Ok(false);
+            }
+            let path = self.loose_path(oid);
+            self.disk.open(&path)?.sync()?;
+            folders.extend(path.parent().map(Path::to_owned));
+        }
+        if !folders.is_empty() {
+            folders.insert(self.dir.join("objects"));
+        }
+        for folder in folders {
+            self.disk.sync_dir(&folder)?;
+        }
+        Ok(true)
     }
 
     /// Looks for packs that other processes added.
