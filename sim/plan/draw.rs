@@ -175,9 +175,22 @@ impl Plan {
                     }
                 }
             }
+            // The root is read entry by entry, over and over, while refreshes come.
+            let slow = rng.chance(500);
+            if slow {
+                let step = |act, arg, pause_ms| Step {
+                    act,
+                    path: 0,
+                    arg,
+                    pause_ms,
+                    cancel: None,
+                };
+                mount.workers.push(vec![step(Act::List, 144, 0); 4]);
+                mount.workers.push(vec![step(Act::Refresh, 0, 250); 6]);
+            }
             self.repos[repo].commits = self.repos[repo].commits.max(4);
             for _ in 0..rng.range(1, 3) {
-                let at_ms = rng.below(SPAN_MS);
+                let at_ms = rng.below(if slow { SPAN_MS / 3 } else { SPAN_MS });
                 let branch = branch.clone();
                 self.events.push(Event {
                     at_ms,

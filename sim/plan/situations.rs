@@ -35,6 +35,9 @@ impl Plan {
         if rng.chance(100) {
             self.turned_away(rng);
         }
+        if rng.chance(150) {
+            self.dark_after_the_first_mount(rng);
+        }
     }
 
     /// One program reads a few files that stand next to each other, does nothing for so long that what
@@ -144,6 +147,23 @@ impl Plan {
                 operations: rng.range(1, 60),
             },
         });
+    }
+
+    /// A machine loses power when its mounts have just been made for the first time, and later again: what of a new cache was
+    /// not synced may be gone.
+    fn dark_after_the_first_mount(&mut self, rng: &mut Rng) {
+        let machine = rng.below(self.disks.len() as u64) as usize;
+        self.disks[machine] = 1 << 30;
+        for at_ms in [rng.range(200, 1_200), rng.range(2_000, 3_000)] {
+            self.events.push(Event {
+                at_ms,
+                until_ms: at_ms + 100,
+                fault: Fault::PowerOff {
+                    machine,
+                    operations: 0,
+                },
+            });
+        }
     }
 
     /// The server has too much to do when everybody comes.

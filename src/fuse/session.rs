@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use bonsaifs_core::fs::{Dropped, Provider};
+use bonsaifs_core::fs::{Dropped, Ino, Provider};
 use fuser::{Config, INodeNo, SessionACL};
 
 use super::{Adapter, uring, wire};
@@ -59,17 +59,21 @@ pub struct KernelCaches(Notifier);
 
 #[derive(Clone, Debug)]
 enum Notifier {
-    Fuser(fuser::Notifier),
+    /// What fuser can say, and /dev/fuse for what it can't.
+    Fuser(fuser::Notifier, Arc<OwnedFd>),
     Own(Arc<OwnedFd>),
 }
+
+/// Inodes in one request to forget them: the kernel takes that many bytes at once.
+const PRUNED_AT_ONCE: usize = 512;
 
 impl Notifier {
     fn drop(&self, dropped: &Dropped) -> io::Result<()> {
         match (self, dropped) {
-            (Self::Fuser(kernel), Dropped::Name { parent, name }) => {
+            (Self::Fuser(kernel, _), Dropped::Name { parent, name }) => {
                 kernel.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
             }
-            (Self::Fuser(kernel), Dropped::Dir(ino)) => kernel.inval_inode(INodeNo(ino.0), 0, 0),
+            (Self::Fuser(kernel, _), Dropped::Dir(ino)) => kernel.inval_inode(INodeNo(ino.0), 0, 0),
             (Self::Own(fd), dropped) => {
                 let message = match dropped {
                     Dropped::Name { parent, name } => wire::drop_name(parent.0, name),
@@ -86,6 +90,20 @@ impl Notifier {
 }
 
 impl KernelCaches {
+    /// Asks the kernel to forget those of `inodes` that nobody uses. Forgets come for those that it does, in their
+    /// own time.
+    ///
+    /// # Errors
+    /// `EINVAL` if the kernel can't be asked for that (Linux before 6.18), and what else it says.
+    pub fn prune(&self, inodes: &[Ino]) -> io::Result<()> {
+        let (Notifier::Fuser(_, fd) | Notifier::Own(fd)) = &self.0;
+        for some in inodes.chunks(PRUNED_AT_ONCE) {
+            let numbers: Vec<u64> = some.iter().map(|ino| ino.0).collect();
+            rustix::io::write(fd, &wire::prune(&numbers))?;
+        }
+        Ok(())
+    }
+
     /// Has the kernel drop this and nothing else. Waits for look-ups under way in the directories
     /// concerned, so it is nothing for a thread or a task that these may need: the kernel takes a
     /// directory's lock, which each look-up holds until its answer is in place. That is why nothing
@@ -142,8 +160,9 @@ impl Session {
         config.n_threads = Some(threads.count);
         config.clone_fd = threads.own_queues && threads.count > 1;
         config.acl = SessionACL::All;
+        let device = Arc::new(fd.try_clone()?);
         let session = fuser::Session::from_fd(adapter, fd, SessionACL::All, config)?;
-        let kernel = KernelCaches(Notifier::Fuser(session.notifier()));
+        let kernel = KernelCaches(Notifier::Fuser(session.notifier(), device));
         thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || ended(session.run()))?;

@@ -481,6 +481,13 @@ pub(super) fn drop_inode(ino: u64) -> Vec<u8> {
     notice(2, &[&ino.to_ne_bytes(), &[0; 16]])
 }
 
+/// Has the kernel forget those of `inodes` that nobody uses (`fuse_notify_prune_out`, Linux 6.18).
+pub(super) fn prune(inodes: &[u64]) -> Vec<u8> {
+    let count = u32::try_from(inodes.len()).unwrap_or(u32::MAX);
+    let all: Vec<u8> = inodes.iter().flat_map(|ino| ino.to_ne_bytes()).collect();
+    notice(9, &[&count.to_ne_bytes(), &[0; 12], &all])
+}
+
 /// What the kernel says at the beginning (`fuse_init_in`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Offer {

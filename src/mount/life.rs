@@ -22,6 +22,7 @@ use super::{
     error::MountError,
     events::Failure,
     follow::Follower,
+    lean::Lean,
     names::DirFields,
     orders::Orders,
     plan::{Plan, Ready, TransportWish},
@@ -88,6 +89,7 @@ pub async fn live(
     let (asks, asked) = mpsc::channel(8);
     let (server, follower) = mount.publish(&start, &claim, asks)?;
     let following = tokio::spawn(async move { follower.run().await });
+    let lean = tokio::spawn(mount.lean(&start.plan).run());
     watcher.ready(&mount.ready(&claim));
     drop(watcher);
 
@@ -101,11 +103,17 @@ pub async fn live(
     };
     tracing::info!("the mount ends");
     following.abort();
+    lean.abort();
     server.stop(reply).await;
     mount.end().await;
     drop(claim);
     drop(start.folder);
     result
+}
+
+/// Bytes of listings, beside the memory for objects.
+fn listing_budget(plan: &Plan) -> usize {
+    plan.memory / 4
 }
 
 /// A mount that answers.
@@ -140,7 +148,7 @@ impl Mount {
             return Err(MountError::CannotFollow { name });
         }
         let config = Config {
-            listing_budget: plan.memory / 4,
+            listing_budget: listing_budget(plan),
             ..Config::default()
         };
         let fs = Arc::new(AsyncFs::new(repo.clone(), config));
@@ -215,6 +223,15 @@ impl Mount {
         let server = ServerTask::start(server, responder);
         start.folder.publish(&record)?;
         Ok((server, follower))
+    }
+
+    fn lean(&self, plan: &Plan) -> Lean {
+        Lean {
+            fs: Arc::clone(&self.gauges.fs),
+            kernel: self.kernel.clone(),
+            runtime: Arc::clone(&self.gauges.runtime),
+            most: listing_budget(plan) / 2,
+        }
     }
 
     fn ready(&self, claim: &Claim) -> Ready {

@@ -14,6 +14,7 @@ pub mod events;
 pub mod find;
 mod follow;
 pub mod launch;
+mod lean;
 pub mod life;
 pub mod mountinfo;
 pub mod names;

@@ -3,10 +3,11 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
 };
 
 use bonsaifs::fuse::Op;
+use bonsaifs_core::fs::Ino;
 use fuser::InitFlags;
 
 use crate::{
@@ -77,6 +78,26 @@ fn a_missing_name_is_asked_for_once() {
 fn what_was_seen_is_not_asked_for_again() {
     let mount = Mounted::new(&small_tree());
     assert_comes_to_cost_nothing(&mount, || look_through(&mount, "d0"));
+}
+
+#[test]
+fn the_kernel_forgets_what_it_is_asked_to_unless_that_is_used() {
+    let mount = Mounted::new(&small_tree());
+    look_through(&mount, "d0");
+    let ino = |path: &str| Ino(fs::metadata(mount.path(path)).expect("there").ino());
+    let open = fs::File::open(mount.path("d0/f7")).expect("opened");
+    let all: Vec<Ino> = (0..50).map(|f| ino(&format!("d0/f{f}"))).collect();
+    assert!(mount.fs.stats().inodes > 50);
+    match mount.kernel().prune(&all) {
+        // Linux before 6.18.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return,
+        result => result.expect("it is asked"),
+    }
+    // The root, its directories that were listed, and the file that is open.
+    until("it has forgotten them", || mount.fs.stats().inodes <= 5);
+    assert!(mount.fs.path_of(all[7]).is_some(), "it is in use");
+    assert_eq!(io::read_to_string(&open).expect("read"), "content 7");
+    look_through(&mount, "d0");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use std::{
 
 use bonsaifs::{
     fuse::{
-        Adapter, Content, Counters, Failures, Op, Owner, Session, Threads, Transport, Xattrs, uring,
+        Adapter, Content, Counters, Failures, KernelCaches, Op, Owner, Session, Threads, Transport,
+        Xattrs, uring,
     },
     mount::{
         device::{self, Access, Detach},
@@ -62,6 +63,7 @@ pub struct Mounted {
     pub fs: Arc<AsyncFs<Tree>>,
     pub counters: Arc<Counters>,
     pub failures: Arc<Failures>,
+    kernel: Option<KernelCaches>,
     ended: Mutex<Receiver<io::Result<()>>>,
     tasks: Option<tokio::runtime::Runtime>,
     folder: Option<tempfile::TempDir>,
@@ -102,11 +104,12 @@ impl Mounted {
             .or_else(|_| device::attach(&dir, "test", Access::Owner))
             .expect("these tests need root or fusermount3, and /dev/fuse");
         let (end, ended) = channel();
-        let mounted = Self {
+        let mut mounted = Self {
             dir,
             fs: core,
             counters,
             failures,
+            kernel: None,
             ended: Mutex::new(ended),
             tasks: Some(tasks),
             folder: Some(folder),
@@ -115,8 +118,14 @@ impl Mounted {
         let ended = move |result| {
             let _ = end.send(result);
         };
-        Session::start(adapter, fd, transport(), threads, ended).expect("the kernel agrees");
+        let session = Session::start(adapter, fd, transport(), threads, ended);
+        mounted.kernel = Some(session.expect("the kernel agrees").kernel_caches());
         mounted
+    }
+
+    /// What the kernel keeps of it.
+    pub fn kernel(&self) -> &KernelCaches {
+        self.kernel.as_ref().expect("set by the start")
     }
 
     /// The mount point.

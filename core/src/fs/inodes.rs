@@ -1,5 +1,5 @@
 //! Inode numbers and their lives. May import: [`crate::sync`], `crate::cache`, `crate::hash`, this
-//! room's values, hashbrown.
+//! room's values, hashbrown, rustc-hash.
 //!
 //! Always holds:
 //! - A number is a function of the path, so it is the same after a forget, a restart, a remount:
@@ -23,6 +23,8 @@ use self::{
     number::{base_number, salted_number},
     shard::{Known, Shard},
 };
+use rustc_hash::FxHashMap;
+
 use super::{Attr, Ino, Kind, Listing, ListingBuilder};
 use crate::{
     cache::shards::Shards,
@@ -208,6 +210,35 @@ impl<N> Inodes<N> {
         match self.search(base, *highest, |known| path.is(known)) {
             Search::Known(ino) | Search::Free { ino, .. } => ino,
         }
+    }
+
+    /// Inodes that nobody has open and whose listing nobody else holds, so that it is in memory for their sake alone; and
+    /// the bytes of all those listings. One pass over all inodes, a part of them locked at a time; what changes meanwhile
+    /// is told as it was or as it is.
+    pub fn pinning(&self) -> (usize, Vec<Ino>) {
+        /// A listing, how many inodes have it, and which of them may go.
+        struct Pinned<N>(Arc<Listing<N>>, usize, Vec<Ino>);
+        let mut by_listing: FxHashMap<usize, Pinned<N>> = FxHashMap::default();
+        for shard in self.shards.iter() {
+            for known in shard.all() {
+                let Pinned(_, inodes, idle) = by_listing
+                    .entry(Arc::as_ptr(&known.listing).addr())
+                    .or_insert_with(|| Pinned(Arc::clone(&known.listing), 0, Vec::new()));
+                *inodes += 1;
+                if known.held == 0 && known.ino() != Ino::ROOT {
+                    idle.push(known.ino());
+                }
+            }
+        }
+        let (mut bytes, mut all) = (0, Vec::new());
+        for Pinned(listing, inodes, idle) in by_listing.into_values() {
+            // One more is the reference that was taken here.
+            if Arc::strong_count(&listing) <= inodes + 1 {
+                bytes += listing.weight();
+                all.extend(idle);
+            }
+        }
+        (bytes, all)
     }
 
     /// What is known of `ino`; `None` for a number that was never given or is forgotten.

@@ -32,6 +32,12 @@ impl<P: Provider> AsyncFs<P> {
         Some(names)
     }
 
+    /// Inodes that keep listings in memory which nothing else keeps there, and the bytes of those listings: the kernel
+    /// may be asked to forget them ([`Inodes::pinning`](super::inodes::Inodes::pinning)).
+    pub fn pinning(&self) -> (usize, Vec<Ino>) {
+        self.inodes.pinning()
+    }
+
     /// What `ino` is in the provider's own words ([`Provider::label`]); `None` if it has none, or
     /// `ino` is not known.
     pub fn label_of(&self, ino: Ino) -> Option<String> {

@@ -59,6 +59,10 @@ impl<N> Known<N> {
         self.parent = NOBODY;
     }
 
+    pub(super) fn ino(&self) -> Ino {
+        self.ino
+    }
+
     pub(super) fn at(&self) -> usize {
         self.index as usize
     }
@@ -91,6 +95,11 @@ impl<N> Shard<N> {
 
     pub(super) fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// All of them, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Known<N>> {
+        self.known.iter()
     }
 
     /// Bytes of memory held for all inodes.

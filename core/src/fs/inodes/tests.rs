@@ -61,6 +61,29 @@ fn the_root_is_known_for_ever() {
 }
 
 #[test]
+fn listings_that_are_there_for_inodes_alone_are_told() {
+    let inodes = inodes(ALL);
+    let (kept, pinned) = (files(&["a", "b"]), files(&["c", "d", "e"]));
+    inodes.remember(Ino::ROOT, &kept, 0);
+    let mut idle = [0, 1].map(|index| inodes.remember(Ino::ROOT, &pinned, index));
+    let open = inodes.remember(Ino::ROOT, &pinned, 2);
+    assert!(inodes.hold(open));
+    let root = inodes.get(Ino::ROOT).expect("root").listing.weight();
+    assert_eq!(inodes.pinning(), (root, vec![]), "the test has both");
+    let bytes = pinned.weight();
+    drop(pinned);
+    let (told, mut all) = inodes.pinning();
+    all.sort();
+    idle.sort();
+    assert_eq!((told, all.as_slice()), (root + bytes, &idle[..]));
+    all.iter().for_each(|ino| inodes.forget(*ino, 1));
+    assert_eq!(inodes.pinning(), (root + bytes, vec![]), "one is open");
+    inodes.forget(open, 1);
+    inodes.release(open);
+    assert_eq!(inodes.pinning(), (root, vec![]));
+}
+
+#[test]
 fn an_inode_lives_until_its_last_look_up_is_forgotten() {
     let inodes = inodes(ALL);
     let dir = files(&["a", "b"]);
