@@ -55,12 +55,19 @@ impl Process {
         kill_process(pid, signal).is_ok()
     }
 
+    /// The memory it has resident now, in bytes.
+    pub fn resident_memory(self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
     /// The most memory it ever had resident, in bytes.
     pub fn peak_memory(self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(self, key: &str) -> Option<u64> {
         let status = self.field("status")?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kibibytes * 1024)
     }
@@ -244,6 +251,7 @@ mod tests {
         assert!(within(limit, || found() == [process]), "by its environment");
         let measured = || process.peak_memory().is_some_and(|bytes| bytes > 4096);
         assert!(within(limit, measured), "its memory");
+        assert!(process.resident_memory().is_some_and(|bytes| bytes > 4096));
         assert!(process.signal(Signal::KILL));
         assert!(within(limit, || !process.is_alive()));
         child.wait().expect("it was ours");
