@@ -1,9 +1,10 @@
 //! What mounts share and what they cost: each object is fetched once, and memory has bounds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use bonsai_testkit::{
-    Bonsai, GitServer, Order, assert_same, assert_same_in_parallel, compare::committed, specimens,
+    Bonsai, Files, GitServer, Order, Repo, assert_same, assert_same_in_parallel,
+    compare::committed, process::within, specimens,
 };
 
 fn bonsai() -> Bonsai {
@@ -90,4 +91,53 @@ fn two_names_of_one_object_are_fetched_once() {
     }
     assert!(wants(&server).values().all(|times| *times == 1));
     mount.unmount();
+}
+
+/// Linux 6.18 and later forget inodes when they are asked to.
+fn kernel_forgets() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|n| n.parse::<u32>().ok());
+    (number(), number()) >= (Some(6), Some(18))
+}
+
+/// `find` over ten million entries left four times what a mount may take: each inode that the kernel knew kept its
+/// directory's listing.
+#[test]
+fn what_the_kernel_knows_does_not_keep_listings_without_bound() {
+    if !kernel_forgets() {
+        return;
+    }
+    let (dirs, files) = (40, 200);
+    let mut tree = Files::new();
+    for dir in 0..dirs {
+        for file in 0..files {
+            tree.add_file(format!("d{dir:02}/f{dir:02}-{file:03}"), "");
+        }
+    }
+    let repo = Repo::new();
+    repo.commit(&tree);
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &["--memory", "1"]);
+    let mut open = Vec::new();
+    for dir in 0..dirs {
+        for file in 0..files {
+            let path = mount.path(format!("d{dir:02}/f{dir:02}-{file:03}"));
+            assert_eq!(fs::metadata(&path).expect("there").len(), 0);
+            if file == 0 {
+                open.push(fs::File::open(path).expect("opened"));
+            }
+        }
+    }
+    // Listings may have 256 KiB, and a quarter of that more; these are 700 KB.
+    let few = || {
+        let status: serde_json::Value = serde_json::from_str(&mount.status()).expect("JSON");
+        let inodes = status["inodes"].as_u64().expect("a number");
+        inodes < 5_000
+    };
+    assert!(within(Duration::from_secs(20), few), "{}", mount.status());
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    drop(open);
+    mount.unmount();
+    bonsai.assert_nothing_left();
 }

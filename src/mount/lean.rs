@@ -18,7 +18,7 @@ use bonsaifs_core::{
 use crate::{fuse::KernelCaches, repo::RepoFs};
 
 /// How often it is looked at.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(200);
 /// So many inodes that are gone leave memory worth looking for.
 const WORTH_IT: u64 = 50_000;
 

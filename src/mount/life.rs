@@ -111,7 +111,7 @@ pub async fn live(
     result
 }
 
-/// Bytes of listings, beside the memory for objects.
+/// Bytes of listings; the rest of the memory is for objects.
 fn listing_budget(plan: &Plan) -> usize {
     plan.memory / 4
 }
@@ -138,7 +138,7 @@ impl Mount {
             want: plan.want(),
             cache_dir: plan.cache_dir.0.clone(),
             cache_size: plan.cache_size,
-            memory_budget: plan.memory,
+            memory_budget: plan.memory - listing_budget(plan),
             prefetch: plan.prefetch,
             progress: Arc::new(move |progress| watcher.progress(progress)),
         };
@@ -230,7 +230,7 @@ impl Mount {
             fs: Arc::clone(&self.gauges.fs),
             kernel: self.kernel.clone(),
             runtime: Arc::clone(&self.gauges.runtime),
-            most: listing_budget(plan) / 2,
+            most: listing_budget(plan) / 4,
         }
     }
 
