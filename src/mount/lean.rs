@@ -1,5 +1,5 @@
 //! Keeping a mount's memory within its bounds where only the kernel, or the C library, can give it back. May import: fuse,
-//! repo, bonsaifs-core, libc.
+//! repo, bonsaifs-core, libc, rustix.
 //!
 //! An inode that the kernel knows keeps its directory's listing in memory. The kernel knows as many as it likes, so
 //! once listings that nothing else keeps have too many bytes, it is asked to forget the inodes that keep them. What
@@ -8,7 +8,7 @@
 //!
 //! Always holds: nothing here changes what a reader sees, and nobody waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use bonsaifs_core::{
     fs::{AsyncFs, Ino},
@@ -21,6 +21,8 @@ use crate::{fuse::KernelCaches, repo::RepoFs};
 const EVERY: Duration = Duration::from_millis(200);
 /// So many inodes that are gone leave memory worth looking for.
 const WORTH_IT: u64 = 50_000;
+/// And so many bytes more than there were.
+const GROWN: usize = 32 << 20;
 
 /// What keeps a mount lean.
 pub struct Lean {
@@ -35,28 +37,31 @@ impl Lean {
     /// Looks again and again. Never ends by itself.
     pub async fn run(self) {
         let mut seen = (0, 0);
-        let mut highest = 0;
+        let (mut highest, mut resident) = (0, 0);
         loop {
             self.runtime.sleep(EVERY).await;
             let stats = self.fs.stats();
+            // Where nothing was listed and nobody came or went, all is as it was.
+            let now = (stats.inodes, stats.misses);
+            if std::mem::replace(&mut seen, now) == now {
+                continue;
+            }
+            let (fs, kernel, most) = (Arc::clone(&self.fs), self.kernel.clone(), self.most);
+            let look = move || look(&fs, &kernel, most);
+            run_blocking(&*self.runtime, "look at inodes", look).await;
             highest = stats.inodes.max(highest);
-            if stats.inodes + WORTH_IT < highest {
+            let many_went = stats.inodes + WORTH_IT < highest;
+            if many_went || resident_memory().is_some_and(|bytes| bytes > resident + GROWN) {
                 run_blocking(&*self.runtime, "give memory back", give_back).await;
                 highest = stats.inodes;
-            }
-            // Where nothing was listed and nobody came, nothing is kept that was not kept before.
-            let now = (stats.inodes, stats.misses);
-            if std::mem::replace(&mut seen, now) != now {
-                let (fs, kernel, most) = (Arc::clone(&self.fs), self.kernel.clone(), self.most);
-                let look = move || look(&fs, &kernel, most);
-                run_blocking(&*self.runtime, "look at inodes", look).await;
+                resident = resident_memory().unwrap_or_default();
             }
         }
     }
 }
 
-fn look(fs: &AsyncFs<RepoFs>, kernel: &KernelCaches, most: usize) {
-    let (bytes, inodes) = fs.pinning();
+fn look(core: &AsyncFs<RepoFs>, kernel: &KernelCaches, most: usize) {
+    let (bytes, inodes) = core.pinning();
     if bytes <= most {
         return;
     }
@@ -75,11 +80,29 @@ fn forget(kernel: &KernelCaches, inodes: &[Ino]) {
     }
 }
 
+/// Bytes of memory that this process has (proc_pid_statm(5)).
+fn resident_memory() -> Option<usize> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size())
+}
+
 #[expect(unsafe_code, reason = "a function of the C library")]
 fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it has no preconditions, and may be called from any thread (malloc_trim(3)).
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_this_process_is_known() {
+        let bytes = resident_memory().expect("Linux");
+        assert!((1 << 20..1 << 40).contains(&bytes), "{bytes}");
     }
 }
