@@ -8,10 +8,10 @@
 //!
 //! Always holds: nothing here changes what a reader sees, and nobody waits for it.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, io, sync::Arc, time::Duration};
 
 use bonsaifs_core::{
-    fs::{AsyncFs, Ino},
+    fs::AsyncFs,
     rt::{SharedRuntime, run_blocking},
 };
 
@@ -38,6 +38,7 @@ impl Lean {
     pub async fn run(self) {
         let mut seen = (0, 0);
         let (mut highest, mut resident) = (0, 0);
+        let mut can_ask = true;
         loop {
             self.runtime.sleep(EVERY).await;
             let stats = self.fs.stats();
@@ -46,9 +47,15 @@ impl Lean {
             if std::mem::replace(&mut seen, now) == now {
                 continue;
             }
-            let (fs, kernel, most) = (Arc::clone(&self.fs), self.kernel.clone(), self.most);
-            let look = move || look(&fs, &kernel, most);
-            run_blocking(&*self.runtime, "look at inodes", look).await;
+            if can_ask {
+                let (fs, kernel, most) = (Arc::clone(&self.fs), self.kernel.clone(), self.most);
+                let look = move || look(&fs, &kernel, most);
+                if let Some(Err(error)) = run_blocking(&*self.runtime, "look at inodes", look).await
+                {
+                    tracing::info!(%error, "the kernel can't be asked to forget (Linux 6.18 can)");
+                    can_ask = false;
+                }
+            }
             highest = stats.inodes.max(highest);
             let many_went = stats.inodes + WORTH_IT < highest;
             if many_went || resident_memory().is_some_and(|bytes| bytes > resident + GROWN) {
@@ -60,24 +67,17 @@ impl Lean {
     }
 }
 
-fn look(core: &AsyncFs<RepoFs>, kernel: &KernelCaches, most: usize) {
+fn look(core: &AsyncFs<RepoFs>, kernel: &KernelCaches, most: usize) -> io::Result<()> {
     let (bytes, inodes) = core.pinning();
     if bytes <= most {
-        return;
+        return Ok(());
     }
     tracing::debug!(
         bytes,
         inodes = inodes.len(),
         "the kernel is asked to forget"
     );
-    forget(kernel, &inodes);
-}
-
-fn forget(kernel: &KernelCaches, inodes: &[Ino]) {
-    if let Err(error) = kernel.prune(inodes) {
-        // Linux before 6.18 can't be asked.
-        tracing::debug!(%error, "the kernel does not forget");
-    }
+    kernel.prune(&inodes)
 }
 
 /// Bytes of memory that this process has (proc_pid_statm(5)).
