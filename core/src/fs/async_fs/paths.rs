@@ -33,7 +33,7 @@ impl<P: Provider> AsyncFs<P> {
     }
 
     /// Inodes that keep listings in memory which nothing else keeps there, and the bytes of those listings: the kernel
-    /// may be asked to forget them ([`Inodes::pinning`](super::inodes::Inodes::pinning)).
+    /// may be asked to forget them. See [`Inodes::pinning`](crate::fs::inodes::Inodes::pinning).
     pub fn pinning(&self) -> (usize, Vec<Ino>) {
         self.inodes.pinning()
     }
