@@ -64,7 +64,7 @@ enum Notifier {
     Own(Arc<OwnedFd>),
 }
 
-/// Inodes in one request to forget them: the kernel takes that many bytes at once.
+/// Inodes in one message that asks to forget them.
 const PRUNED_AT_ONCE: usize = 512;
 
 impl Notifier {

@@ -52,8 +52,9 @@ impl Lean {
                 let look = move || look(&fs, &kernel, most);
                 if let Some(Err(error)) = run_blocking(&*self.runtime, "look at inodes", look).await
                 {
-                    tracing::info!(%error, "the kernel can't be asked to forget (Linux 6.18 can)");
-                    can_ask = false;
+                    // Linux before 6.18 knows no such message; anything else may be another time.
+                    can_ask = error.raw_os_error() != Some(libc::EINVAL);
+                    tracing::info!(%error, can_ask, "the kernel does not forget");
                 }
             }
             highest = stats.inodes.max(highest);
