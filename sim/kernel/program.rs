@@ -311,7 +311,7 @@ impl Run<'_> {
             None => absent[self.step.arg as usize % absent.len()],
         };
         let path = join(&entry.path, name);
-        if self.at.truth(|commit| commit.at(&path).is_some()) {
+        if !self.at.is_absent(&path) {
             return Ok(());
         }
         let quick = fs.try_lookup(held.ino(), name);
@@ -330,7 +330,7 @@ impl Run<'_> {
         let found = self.at.ask(question, &self.interrupt, quick, slow).await?;
         if let Some(found) = found {
             // A refresh may have brought it.
-            if self.at.truth(|commit| commit.at(&path).is_none()) {
+            if self.at.is_absent(&path) {
                 self.judge(no_lie::NAME, no_lie::absent_was_found(&truth::shown(&path)));
             }
             self.counted(&held, name, &path, &found)?;

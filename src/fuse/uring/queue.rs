@@ -91,16 +91,16 @@ impl Queue {
         {
             tracing::debug!(%error, cpu, "a queue's thread can't stay on its processor");
         }
-        let (started_as, queue) = match Self::start(slots, device) {
-            Ok(queue) => (Ok(()), Some(queue)),
-            Err(error) => (Err(error), None),
-        };
         // Whoever listens has given up if it is not there.
-        let _ = started.send(started_as);
-        drop(started);
-        let Some((mut queue, events)) = queue else {
-            return Ok(());
+        let (mut queue, events) = match Self::start(slots, device) {
+            Ok(queue) => queue,
+            Err(error) => {
+                let _ = started.send(Err(error));
+                return Ok(());
+            }
         };
+        let _ = started.send(Ok(()));
+        drop(started);
         queue.serve(adapter, events)
     }
 
