@@ -166,7 +166,7 @@ impl Ahead {
     /// interested.
     pub fn listed(&self, tree: Oid, listing: &Listing<Node>) -> u64 {
         match self.lock() {
-            Some(mut state) => u64::from(state.scan.listed(tree, listing)) + 1,
+            Some(mut state) => state.scan.listed(tree, listing) + 1,
             None => 0,
         }
     }
@@ -354,7 +354,7 @@ impl State {
 
 fn place(tag: u64, index: usize) -> Option<Place> {
     Some(Place {
-        dir: u32::try_from(tag.checked_sub(1)?).ok()?,
+        dir: tag.checked_sub(1)?,
         index: u32::try_from(index).ok()?,
     })
 }

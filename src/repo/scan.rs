@@ -9,13 +9,19 @@
 //! smaller in the simulation, as its repositories are (`choose`).
 //!
 //! Always holds: what was prefetched and lies unread, what is on its way included, is no more than
-//! [`BASE`] or twice what was read, whichever is more (by estimate, where a size is not known yet). What lies
-//! unread for [`PATIENCE`] is written off, and halves the base; what is read doubles it again.
+//! [`BASE`] or twice what was read, whichever is more (by estimate, where a size is not known yet), and no more
+//! than [`MAX_UNREAD`] objects. What lies unread for [`PATIENCE`] is written off, and halves the base; what is
+//! read doubles it again. What is remembered of directories has a bound too (`dirs`).
+
+mod dirs;
 
 use std::{collections::VecDeque, time::Duration};
 
 use bonsaifs_core::fs::{Kind, Listing};
 use rustc_hash::{FxHashMap, FxHashSet};
+
+pub(super) use dirs::Place;
+use dirs::{Dirs, Mark};
 
 use super::provider::Node;
 use crate::{
@@ -42,30 +48,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How often the pause is doubled at the most.
 const DOUBLINGS: u32 = 6;
+/// How many objects may lie unread, however small they are; where everything is to come, of how many is
+/// remembered that they lie unread. A hundred bytes each.
+const MAX_UNREAD: usize = choose(1 << 16, 64) as usize;
 /// What an object is taken for before any came, in bytes.
 const FIRST_GUESS: u64 = choose(8 << 10, 512);
-
-/// An entry of a directory that was listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// The directory's number.
-    pub dir: u32,
-    /// The entry's place in its listing.
-    pub index: u32,
-}
-
-/// A directory whose listing was seen.
-struct Dir {
-    tree: Oid,
-    /// Its files and links.
-    blobs: u32,
-    /// The last few entries that were read.
-    recent: [u32; 4],
-    /// Whether its files were asked for as a whole.
-    widened: bool,
-    /// Whether its entries were read one after the other.
-    entered: bool,
-}
 
 /// A step of widening. Its tree is to be read before it can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,20 +93,13 @@ pub(super) struct Figures {
 
 /// The state of the policy.
 pub(super) struct Scan {
-    dirs: Vec<Dir>,
-    by_tree: FxHashMap<Oid, u32>,
-    /// In which directory a tree stands, and where in it; the last one seen of several.
-    hangs: FxHashMap<Oid, Place>,
+    dirs: Dirs,
     /// The directory that was scanned last.
-    last: Option<u32>,
+    last: Option<u64>,
     /// Where widening has come to, next first.
     steps: VecDeque<Step>,
     /// The tree that was widened to last.
     widest: Option<Oid>,
-    /// Trees whose files were asked for, or stand in `ready`.
-    asked: FxHashSet<Oid>,
-    /// Trees that are, or were, a [`Step::Tree`].
-    walked: FxHashSet<Oid>,
     /// What is to be asked for, next first.
     ready: VecDeque<(Oid, Place)>,
     unread: FxHashMap<Oid, Unread>,
@@ -146,14 +126,10 @@ impl Scan {
     /// Nothing seen yet. `memory` is the memory tier's budget in bytes.
     pub fn new(memory: u64) -> Self {
         Self {
-            dirs: Vec::new(),
-            by_tree: FxHashMap::default(),
-            hangs: FxHashMap::default(),
+            dirs: Dirs::default(),
             last: None,
             steps: VecDeque::new(),
             widest: None,
-            asked: FxHashSet::default(),
-            walked: FxHashSet::default(),
             ready: VecDeque::new(),
             unread: FxHashMap::default(),
             early: FxHashSet::default(),
@@ -184,35 +160,15 @@ impl Scan {
     }
 
     /// Notes a directory's listing; its number.
-    pub fn listed(&mut self, tree: Oid, listing: &Listing<Node>) -> u32 {
-        if let Some(number) = self.by_tree.get(&tree) {
-            return *number;
-        }
-        let dir = u32::try_from(self.dirs.len()).expect("memory ends before 2^32 directories");
-        let mut blobs = 0;
-        for (index, entry) in (0..).zip(listing.iter()) {
-            match entry.node.mode {
-                EntryMode::Dir => {
-                    self.hangs.insert(entry.node.oid, Place { dir, index });
-                }
-                EntryMode::Gitlink => {}
-                _ => blobs += 1,
-            }
-        }
-        self.dirs.push(Dir {
-            tree,
-            blobs,
-            recent: [u32::MAX; 4],
-            widened: false,
-            entered: false,
-        });
-        self.by_tree.insert(tree, dir);
-        dir
+    pub fn listed(&mut self, tree: Oid, listing: &Listing<Node>) -> u64 {
+        self.dirs.listed(tree, listing)
     }
 
     /// Notes that somebody begins to read the entries of a directory.
-    pub fn entered(&mut self, dir: u32) {
-        self.dirs[dir as usize].entered = true;
+    pub fn entered(&mut self, dir: u64) {
+        if let Some(dir) = self.dirs.get_mut(dir) {
+            dir.entered = true;
+        }
     }
 
     /// Notes that the file at `place` was asked for and is not here.
@@ -226,8 +182,10 @@ impl Scan {
     /// goes on, and what came would lie unread.
     pub fn missed_size(&mut self, place: Place) {
         self.touched(place);
-        let dir = &self.dirs[place.dir as usize];
-        if dir.entered && dir.blobs as usize <= BATCH {
+        if let Some(dir) = self.dirs.get(place.dir)
+            && dir.entered
+            && dir.blobs as usize <= BATCH
+        {
             self.scanned(place);
         }
     }
@@ -282,7 +240,9 @@ impl Scan {
     }
 
     fn touched(&mut self, place: Place) {
-        let dir = &mut self.dirs[place.dir as usize];
+        let Some(dir) = self.dirs.get_mut(place.dir) else {
+            return;
+        };
         if dir.recent.contains(&place.index) {
             return;
         }
@@ -303,11 +263,12 @@ impl Scan {
         {
             self.widen(tree, from, forward);
         }
-        let dir = &mut self.dirs[place.dir as usize];
-        if !dir.widened {
-            dir.widened = true;
+        let Some(tree) = self.dirs.get(place.dir).map(|dir| dir.tree) else {
+            return;
+        };
+        if self.dirs.mark(&tree, Mark::Widened) {
             self.steps.push_front(Step::Files {
-                tree: dir.tree,
+                tree,
                 from: place.index,
             });
         }
@@ -315,55 +276,33 @@ impl Scan {
 
     /// The tree that two directories are in, if a walk through it may lead from one to the other:
     /// where the later one stands in it, and in which direction the walk goes.
-    fn walk(&self, before: u32, after: u32) -> Option<(Oid, u32, bool)> {
-        let (up_before, up_after) = (self.way_up(before), self.way_up(after));
-        let index_in =
-            |way: &[(u32, u32)], dir| way.iter().find(|(d, _)| *d == dir).map(|(_, i)| *i);
-        let (common, to) = *up_after
-            .iter()
-            .find(|(dir, _)| index_in(&up_before, *dir).is_some())?;
-        let from = index_in(&up_before, common).expect("just found");
-        let tree = self.dirs[common as usize].tree;
-        match (from, to) {
+    fn walk(&self, before: u64, after: u64) -> Option<(Oid, u32, bool)> {
+        let (way_before, way_after) = (self.dirs.way_up(before), self.dirs.way_up(after));
+        let ((tree, to), (_, from)) = way_after.iter().find_map(|after| {
+            let before = way_before.iter().find(|before| before.0 == after.0);
+            Some((after, before?))
+        })?;
+        match (*from, *to) {
             // One is in the other.
-            (u32::MAX, to) => Some((tree, to, true)),
-            (from, u32::MAX) => Some((tree, from, true)),
-            (from, to) if from.abs_diff(to) <= DIR_GAP => Some((tree, to, to >= from)),
+            (None, to) => Some((*tree, to.unwrap_or(0), true)),
+            (Some(from), None) => Some((*tree, from, true)),
+            (Some(from), Some(to)) if from.abs_diff(to) <= DIR_GAP => Some((*tree, to, to >= from)),
             _ => None,
         }
     }
 
-    /// A directory and all those it is in, each with the place of the one below; none for the first.
-    fn way_up(&self, dir: u32) -> Vec<(u32, u32)> {
-        /// Deeper than any honest tree, and an end for one that is in itself.
-        const DEPTH: usize = 512;
-        let mut way = vec![(dir, u32::MAX)];
-        while way.len() < DEPTH
-            && let Some((last, _)) = way.last()
-            && let Some(place) = self.hangs.get(&self.dirs[*last as usize].tree)
-        {
-            way.push((place.dir, place.index));
-        }
-        way
-    }
-
     fn widen(&mut self, tree: Oid, from: u32, forward: bool) {
-        if self.walked.contains(&tree) {
+        if !self.dirs.mark(&tree, Mark::Walked) {
             return;
         }
-        let climbs = self.widest.is_some_and(|widest| {
-            let number = self.by_tree.get(&widest);
-            number.is_some_and(|number| {
-                let way = self.way_up(*number);
-                way.iter()
-                    .any(|(dir, _)| self.dirs[*dir as usize].tree == tree)
-            })
-        });
+        let climbs = self
+            .widest
+            .and_then(|widest| self.dirs.number(&widest))
+            .is_some_and(|widest| self.dirs.way_up(widest).iter().any(|(dir, _)| *dir == tree));
         if !climbs {
             self.drop_plans();
         }
         self.widest = Some(tree);
-        self.walked.insert(tree);
         self.steps.push_back(Step::Tree {
             tree,
             from,
@@ -376,21 +315,22 @@ impl Scan {
         for step in std::mem::take(&mut self.steps) {
             match step {
                 Step::Files { tree, .. } => self.may_widen_again(&tree),
-                Step::Tree { tree, .. } => {
-                    self.walked.remove(&tree);
-                }
+                Step::Tree { tree, .. } => self.dirs.unmark(&tree, Mark::Walked),
             }
         }
         for (_, place) in std::mem::take(&mut self.ready) {
-            let tree = self.dirs[place.dir as usize].tree;
-            self.may_widen_again(&tree);
+            self.may_widen_again_at(place);
         }
     }
 
     fn may_widen_again(&mut self, tree: &Oid) {
-        self.asked.remove(tree);
-        if let Some(dir) = self.by_tree.get(tree) {
-            self.dirs[*dir as usize].widened = false;
+        self.dirs.unmark(tree, Mark::Asked);
+        self.dirs.unmark(tree, Mark::Widened);
+    }
+
+    fn may_widen_again_at(&mut self, place: Place) {
+        if let Some(tree) = self.dirs.get(place.dir).map(|dir| dir.tree) {
+            self.may_widen_again(&tree);
         }
     }
 
@@ -412,8 +352,8 @@ impl Scan {
         let dir = self.listed(step.tree(), listing);
         let all = || (0..).zip(listing.iter());
         let blobs = |entry: &Node| !matches!(entry.mode, EntryMode::Dir | EntryMode::Gitlink);
-        if self.asked.insert(step.tree()) {
-            self.dirs[dir as usize].widened = true;
+        if self.dirs.mark(&step.tree(), Mark::Asked) {
+            self.dirs.mark(&step.tree(), Mark::Widened);
             let files = all().filter(|(_, entry)| blobs(entry.node) && entry.kind != Kind::Dir);
             let mut files: Vec<(Oid, Place)> = files
                 .map(|(index, entry)| (entry.node.oid, Place { dir, index }))
@@ -445,7 +385,7 @@ impl Scan {
                 false => ahead.reverse(),
             }
             for (_, tree) in ahead.into_iter().chain(behind).rev() {
-                if self.walked.insert(tree) {
+                if self.dirs.mark(&tree, Mark::Walked) {
                     self.steps.push_front(Step::Tree {
                         tree,
                         from: if forward { 0 } else { u32::MAX },
@@ -460,9 +400,7 @@ impl Scan {
     pub fn give_up(&mut self, step: Step) {
         match step {
             Step::Files { tree, .. } => self.may_widen_again(&tree),
-            Step::Tree { tree, .. } => {
-                self.walked.remove(&tree);
-            }
+            Step::Tree { tree, .. } => self.dirs.unmark(&tree, Mark::Walked),
         }
     }
 
@@ -502,7 +440,11 @@ impl Scan {
     fn room_left(&self) -> u64 {
         let allowed = self.base.max(self.read_bytes.saturating_mul(2));
         let taken = self.unread_bytes + self.coming * self.guess();
-        allowed.min(self.ceiling).saturating_sub(taken) / self.guess()
+        let room = allowed.min(self.ceiling).saturating_sub(taken) / self.guess();
+        match self.all {
+            true => room,
+            false => room.min(MAX_UNREAD.saturating_sub(self.unread.len()) as u64),
+        }
     }
 
     /// The size in bytes that an object is taken for until it is here.
@@ -536,6 +478,7 @@ impl Scan {
             self.figures.came += 1;
             self.figures.came_bytes += size;
             self.figures.used += u64::from(self.early.remove(oid));
+            let is_full = self.unread.len() > MAX_UNREAD;
             if let Some(unread) = self.unread.get_mut(oid)
                 && unread.size.is_none()
             {
@@ -543,6 +486,10 @@ impl Scan {
                 unread.since = now;
                 self.coming -= 1;
                 self.unread_bytes += size;
+                if self.all && is_full {
+                    self.unread.remove(oid);
+                    self.unread_bytes -= size;
+                }
             }
         }
         // What did not come; what was here already among it.
@@ -580,8 +527,7 @@ impl Scan {
                     return Some(pause);
                 }
                 for (_, place) in rest {
-                    let tree = self.dirs[place.dir as usize].tree;
-                    self.may_widen_again(&tree);
+                    self.may_widen_again_at(place);
                 }
                 return None;
             }

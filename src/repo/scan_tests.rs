@@ -398,7 +398,7 @@ fn a_tree_within_itself_ends() {
     let listing = Arc::new(builder.build().0);
     let mut scan = Scan::new(MEMORY);
     let dir = scan.listed(tree, &listing);
-    assert!(scan.way_up(dir).len() <= 512);
+    assert!(scan.dirs.way_up(dir).len() <= 513);
 }
 
 /// `ls -l` of a directory whose sizes are not known cost two round trips, one of them for its first file alone.
@@ -430,4 +430,48 @@ fn a_size_that_is_asked_for_after_the_entries_were_read_widens_at_once() {
     let dir = scan.listed(other, &listing);
     scan.missed_size(Place { dir, index: 3 });
     assert_eq!(scan.next_step(NOW), None);
+}
+
+/// Nothing held the memory of what lies unread where everything is to come: a hundred bytes an object.
+#[test]
+fn what_lies_unread_is_counted_up_to_a_bound_where_everything_is_to_come() {
+    let (tree, listing) = files("d/", 3 * MAX_UNREAD);
+    let mut scan = Scan::new(MEMORY);
+    scan.want_all(tree);
+    let step = scan.next_step(NOW).expect("everything is wanted");
+    scan.take_step(step, &listing);
+    let mut came = 0;
+    while let batch = scan.next_batch(NOW)
+        && !batch.is_empty()
+    {
+        scan.ended(&batch, all_came(&batch, 1), NOW);
+        came += batch.len();
+        assert!(scan.unread() <= MAX_UNREAD + BATCH);
+    }
+    assert_eq!(came, 3 * MAX_UNREAD);
+    assert_eq!(scan.unread_bytes, scan.unread() as u64);
+}
+
+/// Small objects are many: the bound in bytes alone let a million of them lie unread.
+#[test]
+fn no_more_than_so_many_objects_lie_unread_however_small() {
+    let (tree, listing) = files("d/", 2 * MAX_UNREAD);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    scan.read(1 << 40);
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    let mut came = Vec::new();
+    while let batch = scan.next_batch(NOW)
+        && !batch.is_empty()
+    {
+        scan.ended(&batch, all_came(&batch, 1), NOW);
+        came.extend(batch);
+    }
+    assert_eq!(came.len(), MAX_UNREAD);
+    // What is read makes room.
+    assert!(scan.used(&came[0], 1));
+    assert_eq!(scan.next_batch(NOW).len(), 1);
 }
