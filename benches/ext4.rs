@@ -1,7 +1,11 @@
 //! The same commands on a mount and on a checkout of the same commit on this machine's disk, with
 //! the kernel's caches warm, dropped, and after a remount.
 //!
-//! usage: cargo bench --bench ext4 -- [--rounds N] [--files N] [--large MIB] [--transport dev|uring] [--bonsai PATH]
+//! usage: cargo bench --bench ext4 -- [--rounds N] [--files N] [--large MIB] [--transport dev|uring] [--naive]
+//!            [--plot SVG] [--bonsai PATH]
+//!
+//! With `--naive` a second mount takes part, whose kernel is told to keep next to nothing, as filesystems with
+//! the usual settings do; with `--plot` the ratios are drawn.
 //!
 //! Wants root, as it drops the kernel's caches, after which each command's own program is loaded before the
 //! clock starts. In each round every command runs on one and on the
@@ -25,7 +29,7 @@ use bonsai_testkit::{
     Bonsai, Files, GitServer, Mounted, Repo,
     repo::sources::{add_sources, text},
 };
-use common::{Outcome, Ran, has_ripgrep, run, search, shallow_clone};
+use common::{Outcome, Ran, has_ripgrep, plot, run, search, shallow_clone};
 
 struct Options {
     rounds: usize,
@@ -34,6 +38,10 @@ struct Options {
     large: usize,
     /// How the mount's requests come.
     transport: Transport,
+    /// Whether a mount with the usual settings takes part.
+    naive: bool,
+    /// Where to draw the ratios.
+    plot: Option<PathBuf>,
     binary: PathBuf,
 }
 
@@ -59,6 +67,8 @@ impl Options {
             files: 5000,
             large: 1024,
             transport: Transport::Dev,
+            naive: false,
+            plot: None,
             binary: PathBuf::from(env!("CARGO_BIN_EXE_bonsai")),
         };
         while let Some(word) = words.next() {
@@ -74,6 +84,8 @@ impl Options {
                         other => return Err(format!("no transport is called {other}").into()),
                     }
                 }
+                "--naive" => options.naive = true,
+                "--plot" => options.plot = Some(PathBuf::from(value()?)),
                 "--bonsai" => options.binary = PathBuf::from(value()?),
                 // Cargo's own.
                 "--bench" => {}
@@ -194,7 +206,12 @@ impl Work {
 struct Side {
     dir: PathBuf,
     git_dir: PathBuf,
+    /// How its mounts are made, if they are mounts.
+    options: Option<Vec<String>>,
 }
+
+/// The mounts of a side: of the tree, and of the large file.
+type Mounts<'a> = [Mounted<'a>; 2];
 
 impl Side {
     /// Runs `work` once; how long it took.
@@ -262,61 +279,68 @@ fn drop_caches(work: Work) -> Outcome<()> {
     }
 }
 
-/// Both sides, and how to bring about each state.
+/// All sides, and how to bring about each state.
 struct Field {
     bonsai: Bonsai,
     server: GitServer,
-    disk: Side,
-    mount: Side,
-    memory: String,
-    transport: &'static str,
+    /// The disk, the mount, and maybe the naive mount.
+    sides: Vec<Side>,
 }
 
 impl Field {
     fn new(options: &Options, scratch: &Path) -> Outcome<Self> {
         let repo = repository(options.files);
         let large = large_repository(options.large);
-        let (folder, mounts) = (scratch.join("disk"), scratch.join("mounts"));
-        fs::create_dir(&folder)?;
-        fs::create_dir(&mounts)?;
-        for (repo, name) in [(&repo, "tree"), (&large, "large-tree")] {
-            let path = folder.join(name);
-            shallow_clone(&format!("file://{}", repo.path().display()), &path, &[])?;
-            let git_dir = scratch.join(format!("{name}.git"));
-            fs::rename(path.join(".git"), &git_dir)?;
-            copy_folder(&git_dir, &scratch.join(format!("{name}-mount.git")))?;
+        let memory = (options.large + 64 + options.files / 50).max(1024);
+        let transport = options.transport.name();
+        let ours = ["--memory", &memory.to_string(), "--transport", transport].map(str::to_owned);
+        let naive = ours.iter().cloned().chain(["--unsteady".to_owned()]);
+        let mut kinds = vec![("disk", None), ("mount", Some(ours.to_vec()))];
+        if options.naive {
+            kinds.push(("naive", Some(naive.collect())));
         }
-        std::os::unix::fs::symlink("large-tree/large", folder.join("large"))?;
-        std::os::unix::fs::symlink("large-tree/large", mounts.join("large"))?;
         let served = scratch.join("served");
         fs::create_dir(&served)?;
         for (repo, name) in [(&repo, "tree.git"), (&large, "large.git")] {
             copy_folder(&repo.path(), &served.join(name))?;
         }
-        let side = |dir: PathBuf, git_dir: &str| Side {
-            dir,
-            git_dir: scratch.join(git_dir),
-        };
-        let memory = (options.large + 64 + options.files / 50).max(1024);
+        let mut sides = Vec::new();
+        for (name, options) in kinds {
+            let dir = scratch.join(name);
+            fs::create_dir(&dir)?;
+            std::os::unix::fs::symlink("large-tree/large", dir.join("large"))?;
+            sides.push(Side {
+                git_dir: dir.join("tree.git"),
+                dir,
+                options,
+            });
+        }
+        let disk = &sides[0].dir;
+        for (repo, name) in [(&repo, "tree"), (&large, "large-tree")] {
+            let path = disk.join(name);
+            shallow_clone(&format!("file://{}", repo.path().display()), &path, &[])?;
+            let git_dir = disk.join(format!("{name}.git"));
+            fs::rename(path.join(".git"), &git_dir)?;
+            for side in &sides[1..] {
+                copy_folder(&git_dir, &side.dir.join(format!("{name}.git")))?;
+            }
+        }
         Ok(Self {
             bonsai: Bonsai::new(&options.binary),
             server: GitServer::start(&served)?,
-            disk: side(folder, "tree.git"),
-            mount: side(mounts, "tree-mount.git"),
-            memory: memory.to_string(),
-            transport: options.transport.name(),
+            sides,
         })
     }
 
-    /// Mounts both repositories. Their content is in the disk tier after the first time.
-    fn mounted(&self) -> [Mounted<'_>; 2] {
-        [("tree.git", "tree"), ("large.git", "large-tree")].map(|(source, name)| {
-            self.bonsai.mount_at(
-                self.server.url(source),
-                &self.mount.dir.join(name),
-                &["--memory", &self.memory, "--transport", self.transport],
-            )
-        })
+    /// Mounts both repositories of a side that has mounts. Their content is in the disk tier after the first time.
+    fn mounted(&self, side: &Side) -> Option<Mounts<'_>> {
+        let options: Vec<&str> = side.options.as_ref()?.iter().map(String::as_str).collect();
+        let mount = |(source, name)| {
+            let dir = side.dir.join(name);
+            self.bonsai
+                .mount_at(self.server.url(source), &dir, &options)
+        };
+        Some([("tree.git", "tree"), ("large.git", "large-tree")].map(mount))
     }
 
     /// One command on one side, in one state. `mounts` may be replaced.
@@ -324,22 +348,19 @@ impl Field {
         &'a self,
         state: State,
         work: Work,
-        on_mount: bool,
-        mounts: &mut Option<[Mounted<'a>; 2]>,
+        side: &'a Side,
+        mounts: &mut Option<Mounts<'a>>,
     ) -> Outcome<Duration> {
-        let side = if on_mount { &self.mount } else { &self.disk };
         match state {
             State::Warm => {
                 side.run(work)?;
             }
             State::Cold => drop_caches(work)?,
             State::Restarted => {
-                if on_mount {
-                    for mount in mounts.take().into_iter().flatten() {
-                        mount.unmount();
-                    }
-                    *mounts = Some(self.mounted());
+                for mount in mounts.take().into_iter().flatten() {
+                    mount.unmount();
                 }
+                *mounts = self.mounted(side);
                 drop_caches(work)?;
             }
         }
@@ -402,42 +423,70 @@ fn measure() -> Outcome<()> {
     )?;
     writeln!(
         out,
-        "{:<30} {:<15} {:>9} {:>9} {:>7} {:>9}",
-        "", "", "disk, ms", "mount, ms", "ratio", "to reach"
+        "{:<30} {:<15} {:>9} {:>9} {:>7} {:>9} {}",
+        "",
+        "",
+        "disk, ms",
+        "mount, ms",
+        "ratio",
+        "to reach",
+        if options.naive {
+            "   naive, ms   ratio"
+        } else {
+            ""
+        }
     )?;
-    let mut mounts = Some(field.mounted());
-    // Once, so that all content is here, and both indexes match.
-    for side in [&field.disk, &field.mount] {
+    let mut mounts: Vec<_> = field.sides.iter().map(|side| field.mounted(side)).collect();
+    // Once, so that all content is here, and all indexes match.
+    for side in &field.sides {
         side.refresh_index()?;
         for work in WORKS {
             side.run(work)?;
         }
     }
+    let mut groups = Vec::new();
     for state in STATES {
         for work in WORKS {
-            let (mut disk, mut mount) = (Vec::new(), Vec::new());
+            let count = field.sides.len();
+            let mut took = vec![Vec::new(); count];
             for round in 0..options.rounds {
-                for turn in 0..2 {
-                    let on_mount = (round + turn) % 2 == 0;
-                    let took = field.measure(state, work, on_mount, &mut mounts)?;
-                    if on_mount { &mut mount } else { &mut disk }.push(took);
+                for turn in 0..count {
+                    let at = (round + turn) % count;
+                    let side = &field.sides[at];
+                    took[at].push(field.measure(state, work, side, &mut mounts[at])?);
                 }
             }
-            let (disk, mount) = (median(&mut disk), median(&mut mount));
+            let medians: Vec<f64> = took.iter_mut().map(|times| median(times)).collect();
+            let (disk, mount) = (medians[0], medians[1]);
             let (ratio, target) = (mount / disk, work.target(state, options.transport));
+            let naive = medians.get(2);
             writeln!(
                 out,
-                "{:<30} {:<15} {disk:>9.1} {mount:>9.1} {ratio:>7.2} {target:>9.2} {}",
+                "{:<30} {:<15} {disk:>9.1} {mount:>9.1} {ratio:>7.2} {target:>9.2} {:<6} {}",
                 state.name(),
                 work.name(),
-                if ratio <= target { "" } else { "MISSED" }
+                if ratio <= target { "" } else { "MISSED" },
+                naive.map_or(String::new(), |naive| {
+                    format!("{naive:>11.1} {:>7.2}", naive / disk)
+                })
             )?;
+            let ratios = medians[1..].iter().map(|median| median / disk).collect();
+            groups.push((format!("{}, {}", work.name(), state.name()), ratios));
         }
     }
-    for mount in mounts.into_iter().flatten() {
+    for mount in mounts.into_iter().flatten().flatten() {
         mount.unmount();
     }
     field.bonsai.assert_nothing_left();
+    if let Some(path) = &options.plot {
+        let title = format!(
+            "Time of a command, where on ext4 it takes 1: {} files, {}",
+            options.files,
+            options.transport.name()
+        );
+        let names = ["Bonsai", "Bonsai with the usual settings"];
+        fs::write(path, plot(&title, &names, &groups))?;
+    }
     Ok(())
 }
 

@@ -102,3 +102,59 @@ pub fn spread<R, T: Copy + PartialOrd>(runs: &[R], figure: impl Fn(&R) -> T) -> 
 pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
+
+/// Draws ratios as an SVG: a row a group, in it a bar a series, with a line where the ratio is 1. Bars that are
+/// longer than four are cut, their figure stands in them.
+pub fn plot(title: &str, series: &[&str], groups: &[(String, Vec<f64>)]) -> String {
+    const LEFT: f64 = 290.0;
+    const UNIT: f64 = 130.0;
+    const MOST: f64 = 4.0;
+    const BAR: f64 = 11.0;
+    const COLORS: [&str; 3] = ["#2171b5", "#fdae6b", "#74c476"];
+    let bars: usize = groups.iter().map(|(_, ratios)| ratios.len()).sum();
+    let height = 66.0 + bars as f64 * BAR + groups.len() as f64 * 6.0;
+    let width = LEFT + MOST * UNIT + 20.0;
+    let mut rows = String::new();
+    let mut y = 56.0;
+    for (name, ratios) in groups {
+        let middle = y + ratios.len() as f64 * BAR / 2.0 + 4.0;
+        rows += &format!(
+            "<text x=\"{:.0}\" y=\"{middle:.1}\" text-anchor=\"end\">{name}</text>\n",
+            LEFT - 8.0
+        );
+        for (number, ratio) in ratios.iter().enumerate() {
+            let length = ratio.min(MOST) * UNIT;
+            let color = COLORS[number % COLORS.len()];
+            let (at, anchor) = match *ratio > MOST - 0.4 {
+                true => (LEFT + length - 4.0, "end"),
+                false => (LEFT + length + 4.0, "start"),
+            };
+            rows += &format!(
+                "<rect x=\"{LEFT}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{:.0}\" fill=\"{color}\"/>\
+                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"9\">{ratio:.2}</text>\n",
+                BAR - 1.0,
+                y + BAR - 2.5,
+            );
+            y += BAR;
+        }
+        y += 6.0;
+    }
+    let one = LEFT + UNIT;
+    let mut legend = String::new();
+    for (number, name) in series.iter().enumerate() {
+        let x = LEFT + number as f64 * 120.0;
+        let color = COLORS[number % COLORS.len()];
+        legend += &format!(
+            "<rect x=\"{x}\" y=\"28\" width=\"10\" height=\"10\" fill=\"{color}\"/>\
+             <text x=\"{}\" y=\"37\">{name}</text>\n",
+            x + 14.0
+        );
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" \
+         font-size=\"11\">\n<rect width=\"{width:.0}\" height=\"{height:.0}\" fill=\"white\"/>\n\
+         <text x=\"8\" y=\"18\" font-size=\"13\">{title}</text>\n{legend}{rows}\
+         <line x1=\"{one}\" x2=\"{one}\" y1=\"48\" y2=\"{:.0}\" stroke=\"#c00\"/>\n</svg>\n",
+        height - 8.0
+    )
+}

@@ -104,6 +104,9 @@ pub struct Mount {
     /// (uring), through /dev/fuse (dev)
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub transport: Transport,
+    /// Have the kernel keep next to nothing, as filesystems with the usual settings do; for comparison
+    #[arg(long, hide = true, conflicts_with = "follow")]
+    pub unsteady: bool,
     /// Write the log to this file
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,

@@ -82,6 +82,7 @@ fn plan(args: args::Mount) -> Result<(Plan, Source), Failure> {
         transport: args.transport.into(),
         allow_other: args.allow_other,
         xattrs: args.xattr,
+        unsteady: args.unsteady,
         log: log.map(AnyPath),
     };
     Ok((plan, source))
@@ -331,6 +332,7 @@ mod tests {
             foreground: false,
             allow_other: false,
             xattr: false,
+            unsteady: false,
             cache_dir: Some("c".into()),
             cache_size: Some(5),
             memory: 2,

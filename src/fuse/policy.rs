@@ -18,13 +18,16 @@ pub enum Content {
     /// has a handle that holds its snapshot; and the kernel may not keep their entries in order:
     /// a stream from before a switch would write old ones into what the kernel keeps after it.
     Following,
+    /// Anything may change at any moment, so nothing is kept for long: what a filesystem does that takes the
+    /// usual settings. For comparison only.
+    Unsteady,
 }
 
 impl Content {
     fn directories(self, skip: Opens) -> Opens {
         match self {
             Self::Pinned => skip,
-            Self::Following => Opens::Answered(FopenFlags::empty()),
+            Self::Following | Self::Unsteady => Opens::Answered(FopenFlags::empty()),
         }
     }
 }
@@ -87,6 +90,9 @@ const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
 impl Policy {
     /// The policy for a mount of `content` under a kernel that offers `offered`.
     pub fn new(content: Content, xattrs: Xattrs, offered: InitFlags) -> Self {
+        if content == Content::Unsteady {
+            return Self::unsteady(xattrs, offered);
+        }
         let skip = |flag, otherwise| {
             if offered.contains(flag) {
                 Opens::Skipped
@@ -110,6 +116,23 @@ impl Policy {
             capabilities: WANTED & offered,
             max_request: 1 << 20,
             max_background: 256,
+        }
+    }
+
+    /// The usual settings (libfuse's): a second for what is there, nothing for what isn't, each file opened and its
+    /// pages dropped, names and attributes asked for apart.
+    fn unsteady(xattrs: Xattrs, offered: InitFlags) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            entry_ttl: second,
+            attr_ttl: second,
+            negative_ttl: Duration::ZERO,
+            files: Opens::Answered(FopenFlags::empty()),
+            directories: Content::Unsteady.directories(Opens::Skipped),
+            xattrs,
+            capabilities: (InitFlags::FUSE_ASYNC_READ | InitFlags::FUSE_PARALLEL_DIROPS) & offered,
+            max_request: 128 << 10,
+            max_background: 12,
         }
     }
 }
@@ -137,6 +160,17 @@ mod tests {
         assert_eq!(policy.files, Opens::Skipped);
         let no_flags = Opens::Answered(FopenFlags::empty());
         assert_eq!(policy.directories, no_flags);
+    }
+
+    #[test]
+    fn what_may_change_at_any_moment_is_not_kept() {
+        let policy = Policy::new(Content::Unsteady, Xattrs::Off, InitFlags::all());
+        assert_eq!(policy.entry_ttl, Duration::from_secs(1));
+        assert_eq!(policy.negative_ttl, Duration::ZERO);
+        assert_eq!(policy.files, Opens::Answered(FopenFlags::empty()));
+        assert_eq!(policy.directories, Opens::Answered(FopenFlags::empty()));
+        let plus = InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_CACHE_SYMLINKS;
+        assert!(!policy.capabilities.intersects(plus));
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Plan {
     pub allow_other: bool,
     /// Whether extended attributes can be read.
     pub xattrs: bool,
+    /// Whether the kernel is told to keep next to nothing, for comparison.
+    #[serde(default)]
+    pub unsteady: bool,
     /// The log file, an absolute path, if the user named one.
     pub log: Option<AnyPath>,
 }
@@ -83,8 +86,9 @@ impl Plan {
     /// What the kernel may keep.
     pub fn content(&self) -> Content {
         match self.follow {
-            None => Content::Pinned,
             Some(_) => Content::Following,
+            None if self.unsteady => Content::Unsteady,
+            None => Content::Pinned,
         }
     }
 
@@ -159,6 +163,7 @@ mod tests {
             transport: TransportWish::Uring,
             allow_other: true,
             xattrs: false,
+            unsteady: true,
             log: Some(any(b"/\xfd")),
         };
         let line = serde_json::to_string(&plan).expect("plain data");
@@ -174,5 +179,6 @@ mod tests {
         assert_eq!(back.want(), RefWant::Named("main".to_owned()));
         assert_eq!(back.access(), Access::Everyone);
         assert_eq!(back.xattr_policy(), Xattrs::Off);
+        assert!(back.unsteady);
     }
 }
