@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 39] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -45,6 +45,8 @@ pub const ALL: [&str; 37] = [
     REFRESH_FAILED,
     OLD_READ,
     OLD_STREAM,
+    KILLED_AND_TOLD,
+    ANSWERED_LATE,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -122,6 +124,11 @@ pub const REFRESH_FAILED: &str = "a refresh failed";
 pub const OLD_READ: &str = "an open file outlived a refresh";
 /// A directory that was being read when a refresh came went on as it was.
 pub const OLD_STREAM: &str = "an open directory outlived a refresh";
+
+/// A program that waited for a message's answer was killed, and the mount gave up on it.
+pub const KILLED_AND_TOLD: &str = "a killed program's request ended";
+/// The same, and the answer came before the mount knew.
+pub const ANSWERED_LATE: &str = "an answer met a kill";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]

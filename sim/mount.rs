@@ -250,9 +250,9 @@ async fn catch_up(mounted: &Mounted, tiny: bool) {
 
 /// The kernel drops everything, and the tables must be back to the root.
 fn give_back(mounted: &Rc<Mounted>) {
-    for (ino, lookups, _) in mounted.kernel.forget(usize::MAX, 0) {
-        mounted.fs.forget(ino, lookups);
-    }
+    let forgotten = mounted.kernel.forget(usize::MAX, 0).into_iter();
+    let counts: Vec<_> = forgotten.map(|(ino, lookups, _)| (ino, lookups)).collect();
+    mounted.front.forget(&counts);
     let inodes = mounted.fs.stats().inodes;
     mounted
         .world

@@ -25,7 +25,7 @@ use super::{
     context::{Process, Shared},
     disk::DiskHandle,
     http::SimHttp,
-    kernel::{Kernel, ask::Mounted},
+    kernel::{Kernel, ask::Mounted, front::Front},
     marks,
     mount::signalled,
     plan::Fault,
@@ -144,12 +144,18 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
         }
         Ok(repo) => {
             state.shut_out_since.set(None);
-            Some(mounted(world, index, repo, begin))
+            Some(mounted(world, index, repo, runtime, begin))
         }
     }
 }
 
-fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mounted> {
+fn mounted(
+    world: &Shared,
+    index: usize,
+    repo: RepoFs,
+    runtime: Arc<SimRuntime>,
+    begin: Duration,
+) -> Rc<Mounted> {
     let plan = &world.plan.mounts[index];
     let state = &world.mounts[index];
     let commit = repo.commit();
@@ -191,10 +197,12 @@ fn mounted(world: &Shared, index: usize, repo: RepoFs, begin: Duration) -> Rc<Mo
         listing_budget: plan.listings,
         ino_mask: plan.ino_mask,
     };
+    let fs = Arc::new(AsyncFs::new(repo, config));
     Rc::new(Mounted {
         world: world.clone(),
         index,
-        fs: AsyncFs::new(repo, config),
+        front: Front::new(world, index, Arc::clone(&fs), runtime),
+        fs,
         kernel: Kernel::new(),
         shown: RefCell::new(vec![(commit, (0, 0))]),
         told: Arc::default(),

@@ -14,13 +14,17 @@ use std::{
 use bonsaifs::git::oid::Oid;
 use bonsaifs_core::fs::{AsyncFs, Dropped, FsError, FsErrorKind, FsResult};
 
-use super::{Held, Kernel};
+use super::{
+    Held, Kernel,
+    front::{Asking, Front, Sent},
+};
 use crate::{
     context::{MountState, Shared},
     marks,
     plan::{INTERRUPTED, Step},
     props::{
         no_lie::{self, Asked},
+        stranded,
         truth::shown,
         unread::Met,
         warm::{self, Warm},
@@ -36,7 +40,8 @@ pub struct Mounted {
     pub world: Shared,
     /// Its place in the plan.
     pub index: usize,
-    pub fs: AsyncFs<bonsaifs::repo::RepoFs>,
+    pub fs: Arc<AsyncFs<bonsaifs::repo::RepoFs>>,
+    pub front: Front,
     pub kernel: Kernel,
     /// The commits that it has shown, and the refreshes that led to each: from when to when, in seconds since the Unix epoch.
     pub shown: RefCell<Vec<(Oid, (i64, i64))>>,
@@ -81,6 +86,11 @@ impl Interrupt {
             at: Cell::new(step.cancel),
             after: Duration::from_millis(after),
         }
+    }
+
+    /// If it is to be, it is interrupted the next time that the program waits.
+    fn hasten(&self) {
+        self.at.set(self.at.get().and(Some(0)));
     }
 
     /// `work`, or `None` if it is interrupted.
@@ -243,15 +253,14 @@ impl Mounted {
         &self.world.mounts[self.index]
     }
 
-    /// Does one operation: `quick` is what its first half said, `slow` its second half. The answer,
-    /// or `None` if a name is not there and needn't be.
+    /// Does one operation. The answer, or `None` if a name is not there and needn't be.
     pub async fn ask<T>(
         &self,
         question: Question<'_>,
         interrupt: &Interrupt,
-        quick: Option<FsResult<T>>,
-        slow: impl Future<Output = FsResult<T>>,
+        asking: Asking<'_, T>,
     ) -> Result<Option<T>, Stop> {
+        let Asking { quick, slow, sent } = asking;
         let world = &self.world;
         world.operations.set(world.operations.get() + 1);
         let begin = now();
@@ -286,13 +295,26 @@ impl Mounted {
                     id,
                     oid: question.oid,
                 };
-                let result = interrupt.cut(slow).await;
+                let mut slow = slow;
+                if sent.is_some() {
+                    interrupt.hasten();
+                }
+                let result = interrupt.cut(slow.as_mut()).await;
+                if let (None, Some(sent)) = (&result, &sent) {
+                    self.kill(sent, slow).await;
+                }
                 shared = self.note_sharing(&open, result.is_none());
                 self.note_filling(&question);
                 result
             }
         };
         self.note(&question, begin, was_quick, result.as_ref());
+        if let Some(sent) = sent.filter(Sent::met_a_switch) {
+            if let Some(Ok(value)) = result {
+                sent.give_back(value);
+            }
+            return Err(Stop::Moved);
+        }
         let found = matches!(result, Some(Ok(_)));
         let absent = matches!(&result, Some(Err(error)) if error.kind() == FsErrorKind::NotFound);
         if (found || absent) && self.times_shown() == before && self.is_of_now(&question) {
@@ -341,6 +363,22 @@ impl Mounted {
                     .insert(question.path.to_owned());
                 Err(Stop::Failed)
             }
+        }
+    }
+
+    /// The program that asked is killed, and waits for its answer all the same.
+    async fn kill<T>(&self, sent: &Sent<'_, T>, slow: impl Future<Output = FsResult<T>>) {
+        let begin = now();
+        sent.kill();
+        let answer = slow.await;
+        let check = stranded::killed(begin, now());
+        self.world.verdicts.judge(stranded::NAME, check);
+        match answer {
+            Ok(value) => {
+                self.world.counts.add(marks::ANSWERED_LATE);
+                sent.give_back(value);
+            }
+            Err(_) => self.world.counts.add(marks::KILLED_AND_TOLD),
         }
     }
 

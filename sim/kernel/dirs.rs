@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use bonsaifs_core::fs::{DirItem, DirItemPlus, Ino, Kind, Take};
+use bonsaifs_core::fs::{Ino, Kind};
 
 use super::{
     Held,
+    ask::Question,
+    front::{Handle, Item},
     program::{Done, Run, any},
 };
 use crate::{
     marks,
     props::{
+        no_lie::Asked,
         stable_dirs::{self, ScanWatch},
         truth,
     },
@@ -23,27 +26,37 @@ impl Run<'_> {
         let held = self.walk(&entry.path).await?;
         let (entry, told) = self.at.entry_of(&held);
         let entry = &entry;
-        let fs = &self.at.fs;
+        let front = &self.at.front;
         let ino = held.ino();
+        let asking = front.opendir(ino);
+        // Opened by the kernel itself: the first piece is what is asked for.
+        let by_itself = matches!(asking.quick, Some(Ok(None)));
         if !entry.is_dir() {
-            self.refused(entry, "readdir", fs.try_scan(ino), fs.scan(ino))
-                .await?;
+            match by_itself {
+                true => {
+                    let asking = front.readdir(ino, None, 0, 1, false);
+                    self.refused(entry, "readdir", asking).await?;
+                }
+                false => self.refused(entry, "readdir", asking).await?,
+            }
             return Ok(Vec::new());
         }
         let before = self.at.times_shown();
         let question = self.question("opendir", entry);
-        let scan = self
-            .at
-            .ask(question, &self.interrupt, fs.try_scan(ino), fs.scan(ino))
-            .await?;
+        let handle = match by_itself {
+            true => None,
+            false => {
+                let handle = self.at.ask(question, &self.interrupt, asking).await?;
+                handle.expect("a directory that is there")
+            }
+        };
         // What is open stays of the commit that was shown then; a refresh may have come between.
         let of = match self.at.kernel.is_attached(held.ino()) {
             true => (before..=self.at.times_shown()).collect(),
             false => vec![told],
         };
-        let handle = fs.open_dir(scan.expect("a directory that is there"));
         let result = self.list_open(&held, &of, handle).await;
-        fs.release_dir(handle);
+        front.release_dir(ino, handle);
         result
     }
 
@@ -52,7 +65,7 @@ impl Run<'_> {
         &self,
         held: &Held,
         of: &[usize],
-        handle: u64,
+        handle: Handle,
     ) -> Done<Vec<(Vec<u8>, Kind)>> {
         let path = held.path();
         let mut watch = ScanWatch::default();
@@ -75,10 +88,17 @@ impl Run<'_> {
             if !is_new {
                 self.at.world.counts.add(marks::OLD_STREAM);
             }
-            let piece = self.piece(held, is_new, handle, offset, room);
+            let piece = self.piece(held, is_new, handle, offset, room).await?;
             let Some(last) = piece.last() else { break };
-            offset = last.0;
-            for (next, name, kind, ino) in piece {
+            offset = last.next;
+            for Item {
+                next,
+                name,
+                kind,
+                ino,
+                ..
+            } in piece
+            {
                 self.judge(
                     stable_dirs::NAME,
                     watch.entry(next, &name, if certain { ino.0 } else { 0 }),
@@ -110,74 +130,66 @@ impl Run<'_> {
 
     /// One readdir or readdirplus, with room for so many entries. Unless it `is_new` the directory may be of another commit
     /// than the one that is shown: then nothing is kept of what is told.
-    fn piece(
+    async fn piece(
         &self,
         held: &Held,
         is_new: bool,
-        handle: u64,
+        handle: Handle,
         offset: u64,
         room: usize,
-    ) -> Vec<(u64, Vec<u8>, Kind, Ino)> {
+    ) -> Done<Vec<Item>> {
         let dir = held.path();
-        let fs = &self.at.fs;
-        let world = &self.at.world;
-        world.operations.set(world.operations.get() + 1);
-        let Ok(scan) = fs.dir_handle(handle) else {
-            self.judge(
-                stable_dirs::NAME,
-                Err("an open directory's handle is not known".to_owned()),
-            );
-            return Vec::new();
+        let front = &self.at.front;
+        let plus = self.at.world.plan.mounts[self.at.index].readdirplus;
+        let question = Question {
+            // Where nothing was opened, this is where the listing comes.
+            what: if handle.is_none() {
+                "opendir"
+            } else {
+                "readdir"
+            },
+            path: &dir,
+            oid: None,
+            asked: Asked::Possible,
         };
-        let mut piece = Vec::new();
-        if !world.plan.mounts[self.at.index].readdirplus {
-            fs.readdir(&scan, offset, &mut |item: DirItem<'_>| {
-                if piece.len() == room {
-                    return Take::Full;
-                }
-                piece.push((item.offset, item.name.to_owned(), item.kind, item.ino));
-                Take::More
-            });
-            for (_, name, kind, ino) in piece.iter().filter(|_| is_new) {
-                self.listed(&dir, name, *kind, *ino);
-            }
-            return piece;
-        }
-        let mut attrs = Vec::new();
-        fs.readdirplus(&scan, offset, &mut |item: DirItemPlus<'_>| {
-            if piece.len() == room {
-                return Take::Full;
-            }
-            piece.push((item.offset, item.name.to_owned(), item.kind, item.ino));
-            attrs.push(item.attr);
-            Take::More
-        });
+        let asking = front.readdir(held.ino(), handle, offset, room, plus);
+        let piece = self.at.ask(question, &self.interrupt, asking).await?;
+        let piece = piece.expect("a directory that is there");
         let shown = self.at.times_shown();
-        for ((_, name, kind, ino), attr) in piece.iter().zip(attrs) {
-            if name == b"." || name == b".." {
+        for item in piece.iter().filter(|item| item.is_counted()) {
+            let Item {
+                name, kind, ino, ..
+            } = item;
+            if !plus {
+                if is_new {
+                    self.listed(&dir, name, *kind, *ino);
+                }
                 continue;
             }
             let path = join(&dir, name);
             let entry = self.at.truth(|commit| truth::found(commit, &path).cloned());
             // Of a directory of another commit no attributes are told: the kernel would take them for those of now.
-            if let Some(attr) = attr
+            if let Some(attr) = &item.attr
                 && self.at.kernel.is_attached(held.ino())
             {
                 self.at.touch(&path, false);
                 let times = self.at.times_of(&path, shown);
                 let check = entry.as_ref().map_err(Clone::clone);
-                let check = check.and_then(|entry| truth::attr(entry, &times, &attr));
+                let check = check.and_then(|entry| truth::attr(entry, &times, attr));
                 self.judge(truth::NAME, check);
             }
+            let is_kept = item.attr.is_some() || front.keeps_without_attributes();
             if is_new {
                 self.listed(&dir, name, *kind, *ino);
+            }
+            if is_new && is_kept {
                 let entry = entry.ok().map(|entry| (entry, shown));
                 self.at.kernel.counted(held.ino(), name, *ino, entry);
             } else {
-                fs.forget(*ino, 1);
+                front.forget(&[(*ino, 1)]);
             }
         }
-        piece
+        Ok(piece)
     }
 
     /// A name was listed with a number. Where numbers are made to collide, one that is not counted

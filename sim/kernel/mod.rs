@@ -7,6 +7,7 @@
 
 pub mod ask;
 mod dirs;
+pub mod front;
 pub mod program;
 mod refresh;
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bonsaifs_core::fs::{Entry as Found, FsErrorKind, FsResult, Ino, Kind};
+use bonsaifs_core::fs::{Entry as Found, FsErrorKind, Ino, Kind};
 
 use super::{
     Held,
     ask::{Interrupt, Mounted, Question, Stop},
+    front::{Asking, Handle},
 };
 use crate::{
     marks,
@@ -102,7 +103,6 @@ impl Run<'_> {
     }
 
     async fn lookup(&self, dir: &Held, name: &[u8], path: &[u8]) -> Done<Held> {
-        let fs = &self.at.fs;
         let oid = self.dir_oid(dir);
         let question = Question {
             what: "lookup",
@@ -110,11 +110,8 @@ impl Run<'_> {
             oid,
             asked: Asked::Possible,
         };
-        let quick = fs.try_lookup(dir.ino(), name);
-        let found = self
-            .at
-            .ask(question, &self.interrupt, quick, fs.lookup(dir.ino(), name))
-            .await?;
+        let asking = self.at.front.lookup(dir.ino(), name);
+        let found = self.at.ask(question, &self.interrupt, asking).await?;
         let found = found.expect("the answer to what must be there is never an absence");
         self.counted(dir, name, path, &found)
     }
@@ -134,7 +131,7 @@ impl Run<'_> {
             .truth(|commit| commit.at(&dir.path()).is_some_and(Entry::is_dir));
         if !dir_is_there || !self.at.kernel.is_attached(dir.ino()) {
             // In a directory that has gone, what is found is of no account.
-            self.at.fs.forget(found.ino, 1);
+            self.at.front.forget(&[(found.ino, 1)]);
             return Err(Stop::Moved);
         }
         let entry = self.at.truth(|commit| truth::found(commit, path).cloned());
@@ -172,14 +169,10 @@ impl Run<'_> {
 
     async fn stat(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
-        let fs = &self.at.fs;
         let before = self.at.times_shown();
-        let quick = fs.try_getattr(held.ino());
         let question = self.question("getattr", entry);
-        let got = self
-            .at
-            .ask(question, &self.interrupt, quick, fs.getattr(held.ino()))
-            .await?;
+        let asking = self.at.front.getattr(held.ino());
+        let got = self.at.ask(question, &self.interrupt, asking).await?;
         if let Some(attr) = got {
             let (entry, shown) = self.at.entry_of(&held);
             // Of a directory that a refresh changed meanwhile it may be either.
@@ -195,31 +188,29 @@ impl Run<'_> {
     async fn read(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
         let (entry, shown) = self.at.entry_of(&held);
-        let fs = &self.at.fs;
+        let front = &self.at.front;
         let ino = held.ino();
         if !matches!(entry.what, What::File { .. }) {
-            return self
-                .refused(&entry, "read", fs.try_read(ino, 0, 1), fs.read(ino, 0, 1))
-                .await;
+            let asking = front.read(ino, None, 0, 1);
+            return self.refused(&entry, "read", asking).await;
         }
-        let Ok(handle) = fs.open_file(ino) else {
+        let Ok(handle) = front.open(ino) else {
             self.judge(
                 truth::NAME,
                 Err(format!("{} can't be opened", truth::shown(&entry.path))),
             );
             return Ok(());
         };
-        let result = self.read_open(&held, &entry).await;
+        let result = self.read_open(&held, handle, &entry).await;
         let now = self.at.truth(|commit| commit.at(&entry.path).cloned());
         if result.is_ok() && self.at.times_shown() > shown && now.as_ref() != Some(&entry) {
             self.at.world.counts.add(marks::OLD_READ);
         }
-        fs.release_file(handle);
+        front.release(ino, handle);
         result
     }
 
-    async fn read_open(&self, held: &Held, entry: &Entry) -> Done<()> {
-        let fs = &self.at.fs;
+    async fn read_open(&self, held: &Held, handle: Handle, entry: &Entry) -> Done<()> {
         let size = entry.size();
         let (piece, mut offset) = match self.step.arg % 4 {
             0 => (7, size.saturating_sub(20)),
@@ -229,10 +220,9 @@ impl Run<'_> {
         };
         // To the end, and once past it; of large files a part is enough.
         for _ in 0..8 {
-            let quick = fs.try_read(held.ino(), offset, piece);
             let question = self.question("read", entry);
-            let slow = fs.read(held.ino(), offset, piece);
-            let Some(data) = self.at.ask(question, &self.interrupt, quick, slow).await? else {
+            let asking = self.at.front.read(held.ino(), handle, offset, piece);
+            let Some(data) = self.at.ask(question, &self.interrupt, asking).await? else {
                 break;
             };
             self.judge(truth::NAME, truth::read(entry, offset, piece, &data));
@@ -260,12 +250,11 @@ impl Run<'_> {
         &self,
         entry: &Entry,
         what: &str,
-        quick: Option<FsResult<T>>,
-        slow: impl Future<Output = FsResult<T>>,
+        asking: Asking<'_, T>,
     ) -> Done<()> {
-        let result = match quick {
+        let result = match asking.quick {
             Some(result) => result,
-            None => slow.await,
+            None => asking.slow.await,
         };
         if result.is_ok() {
             let wrong = format!("{what} of {} succeeded", truth::shown(&entry.path));
@@ -277,23 +266,12 @@ impl Run<'_> {
     async fn readlink(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
         let entry = &self.at.entry_of(&held).0;
-        let fs = &self.at.fs;
-        let ino = held.ino();
+        let asking = self.at.front.readlink(held.ino());
         if !matches!(entry.what, What::Link(_)) {
-            return self
-                .refused(entry, "readlink", fs.try_readlink(ino), fs.readlink(ino))
-                .await;
+            return self.refused(entry, "readlink", asking).await;
         }
         let question = self.question("readlink", entry);
-        let got = self
-            .at
-            .ask(
-                question,
-                &self.interrupt,
-                fs.try_readlink(ino),
-                fs.readlink(ino),
-            )
-            .await?;
+        let got = self.at.ask(question, &self.interrupt, asking).await?;
         if let Some(target) = got {
             self.judge(truth::NAME, truth::readlink(entry, &target));
         }
@@ -303,7 +281,6 @@ impl Run<'_> {
     async fn missing(&self, entry: &Entry) -> Done<()> {
         let held = self.walk(&entry.path).await?;
         let entry = &self.at.entry_of(&held).0;
-        let fs = &self.at.fs;
         let absent: [&[u8]; 6] = [b"no-such-name", b".git", b"..", b".GIT", b"F1", b"\x00"];
         let other = self.at.name_elsewhere(&entry.path, self.step.arg);
         let name = match other.filter(|_| self.step.arg & 1 == 0) {
@@ -311,15 +288,12 @@ impl Run<'_> {
             None => absent[self.step.arg as usize % absent.len()],
         };
         let path = join(&entry.path, name);
-        if !self.at.is_absent(&path) {
+        if !self.at.is_absent(&path) || !self.at.front.can_ask_for(name) {
             return Ok(());
         }
-        let quick = fs.try_lookup(held.ino(), name);
-        let slow = fs.lookup(held.ino(), name);
+        let asking = self.at.front.lookup(held.ino(), name);
         if !entry.is_dir() {
-            return self
-                .refused(entry, "lookup below a file", quick, slow)
-                .await;
+            return self.refused(entry, "lookup below a file", asking).await;
         }
         let question = Question {
             what: "lookup",
@@ -327,7 +301,7 @@ impl Run<'_> {
             oid: Some(entry.oid),
             asked: Asked::Absent,
         };
-        let found = self.at.ask(question, &self.interrupt, quick, slow).await?;
+        let found = self.at.ask(question, &self.interrupt, asking).await?;
         if let Some(found) = found {
             // A refresh may have brought it.
             if self.at.is_absent(&path) {
@@ -364,20 +338,24 @@ impl Run<'_> {
         }
         // The root is no less there for a forget of its own (an unmount sends one).
         if self.step.arg & 128 != 0 {
-            self.at.fs.forget(Ino::ROOT, 1);
+            self.at.front.forget(&[(Ino::ROOT, 1)]);
         }
         let world = &self.at.world;
-        for (ino, lookups, path) in forgotten {
+        for (_, _, path) in &forgotten {
             world.operations.set(world.operations.get() + 1);
             if world
                 .under_way
                 .borrow()
-                .looks_up(&self.at.state().name, &truth::shown(&path))
+                .looks_up(&self.at.state().name, &truth::shown(path))
             {
                 world.counts.add(marks::FORGET_MET_LOOKUP);
             }
-            self.at.fs.forget(ino, lookups);
         }
+        let counts: Vec<(Ino, u64)> = forgotten
+            .into_iter()
+            .map(|(ino, lookups, _)| (ino, lookups))
+            .collect();
+        self.at.front.forget(&counts);
     }
 
     async fn look(&self, entry: &Entry) -> Done<()> {
@@ -406,8 +384,10 @@ impl Run<'_> {
         // A number that nobody gave out is never somebody.
         let unknown = Ino(crate::rng::mix(u64::from(self.step.arg)) | 1 << 63);
         if self.at.kernel.path_of(unknown).is_none() {
-            let found = fs.try_lookup(unknown, b"x").map(|found| found.map(|_| ()));
-            let attr = fs.try_getattr(unknown).map(|attr| attr.map(|_| ()));
+            let front = &self.at.front;
+            let found = front.lookup(unknown, b"x").quick;
+            let found = found.map(|found| found.map(|_| ()));
+            let attr = front.getattr(unknown).quick.map(|attr| attr.map(|_| ()));
             for answer in [found, attr].into_iter().flatten() {
                 if answer.as_ref().is_ok()
                     || answer.is_err_and(|error| {

@@ -1,7 +1,7 @@
 //! Draws plans: each kind of fault and each feature is on or off for a whole run (swarm testing,
 //! Groce et al. 2012), so that runs differ in kind and not only in detail.
 
-use super::{Act, Answer, Event, Fault, MountPlan, Plan, ServerPlan, Step};
+use super::{Act, Answer, Event, Fault, Framed, MountPlan, Plan, ServerPlan, Step};
 use crate::{repo::RepoPlan, rng::Rng};
 
 /// Within how many milliseconds faults begin.
@@ -39,6 +39,7 @@ impl Plan {
         }
         plan.server.names_missing = Rng::stream(seed, "names").chance(600);
         plan.draw_following(&mut Rng::stream(seed, "following"));
+        plan.draw_framing(&mut Rng::stream(seed, "framing"));
         plan.draw_idleness(&mut Rng::stream(seed, "idleness"));
         plan.events.sort_by_key(|event| event.at_ms);
         plan
@@ -201,6 +202,18 @@ impl Plan {
         }
     }
 
+    /// Half of the mounts are asked by messages.
+    fn draw_framing(&mut self, rng: &mut Rng) {
+        for mount in &mut self.mounts {
+            let opens = rng.chance(700);
+            mount.framed = match rng.below(4) {
+                0 => Some(Framed::Device { opens }),
+                1 => Some(Framed::Ring { opens }),
+                _ => None,
+            };
+        }
+    }
+
     fn draw_pushes(&mut self, rng: &mut Rng) {
         for repo in 0..self.repos.len() {
             for _ in 0..rng.below(3) {
@@ -297,6 +310,7 @@ fn mounts(rng: &mut Rng, machines: u64, repos: &[RepoPlan], operations: u64) -> 
                 job_delay_ms: *rng.pick(&[0, 1, 5]),
                 readdirplus: rng.chance(600),
                 follow: false,
+                framed: None,
                 workers: Vec::new(),
             }
         })

@@ -83,8 +83,20 @@ pub struct MountPlan {
     /// Whether it may be refreshed.
     #[serde(default)]
     pub follow: bool,
+    /// How the kernel's questions come as messages; `None` if they are calls.
+    #[serde(default)]
+    pub framed: Option<Framed>,
     /// What programs do on it, side by side.
     pub workers: Vec<Vec<Step>>,
+}
+
+/// The framing of messages, and whether the kernel opens files and directories by itself where it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Framed {
+    /// As they come from /dev/fuse.
+    Device { opens: bool },
+    /// As they come in the slots of a ring.
+    Ring { opens: bool },
 }
 
 /// One thing that a program does.

@@ -25,6 +25,19 @@ pub fn shut_out(since: Duration, now: Duration, quiet: Option<Duration>) -> Chec
     }
 }
 
+/// A program was killed at `begin` while it waited for an answer, which came at `now`. The mount looks at least every
+/// two seconds; a simulated clock goes in steps.
+pub fn killed(begin: Duration, now: Duration) -> Check {
+    const BOUND: Duration = Duration::from_millis(2200);
+    match now > begin + BOUND {
+        true => Err(format!(
+            "a program waits for {:.3} s after it was killed",
+            (now - begin).as_secs_f64()
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Operations under way.
 #[derive(Default)]
 pub struct UnderWay {
@@ -106,6 +119,14 @@ mod tests {
         under_way.begin(s(50), "read".to_owned());
         assert_eq!(under_way.check(s(50) + BOUND, s(10)), Ok(()));
         assert!(under_way.check(s(51) + BOUND, s(10)).is_err());
+    }
+
+    #[test]
+    fn one_that_goes_on_after_its_program_was_killed_is_seen() {
+        let ms = Duration::from_millis;
+        assert_eq!(killed(ms(100), ms(100)), Ok(()));
+        assert_eq!(killed(ms(100), ms(2200)), Ok(()));
+        assert!(killed(ms(100), ms(2400)).is_err());
     }
 
     #[test]

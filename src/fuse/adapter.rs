@@ -13,6 +13,7 @@ use super::{
     attr::Owner,
     counters::{Counters, Op},
     failures::Failures,
+    interrupt::{Killed, is_killed},
     operations::refusal,
     policy::{Content, Opens, Policy, Xattrs},
     reply::Refuse,
@@ -47,6 +48,19 @@ impl<P: Provider> Adapter<P> {
         content: Content,
         xattrs: Xattrs,
     ) -> Self {
+        let killed = Arc::new(is_killed);
+        Self::with_killed(fs, runtime, owner, content, xattrs, killed)
+    }
+
+    /// The same, where `killed` says which threads were killed.
+    pub(super) fn with_killed(
+        fs: Arc<AsyncFs<P>>,
+        runtime: SharedRuntime,
+        owner: Owner,
+        content: Content,
+        xattrs: Xattrs,
+        killed: Arc<Killed>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 fs,
@@ -54,6 +68,7 @@ impl<P: Provider> Adapter<P> {
                 owner,
                 counters: Arc::default(),
                 failures: Arc::default(),
+                killed,
             }),
             content,
             xattrs,

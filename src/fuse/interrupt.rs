@@ -21,10 +21,14 @@ use bonsaifs_core::rt::Runtime;
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LAST_STEP: Duration = Duration::from_secs(2);
 
-/// Runs `work` to its end, or until the thread `tid` has been killed: then `None`. `tid` 0 is a
+/// Who knows whether a thread was killed: [`is_killed`], or a simulation.
+pub(super) type Killed = dyn Fn(u32) -> bool + Send + Sync;
+
+/// Runs `work` to its end, or until the thread `tid` is `killed`: then `None`. `tid` 0 is a
 /// process that this one can't see.
 pub(super) async fn unless_killed<T>(
     runtime: &dyn Runtime,
+    killed: &Killed,
     tid: u32,
     work: impl Future<Output = T>,
 ) -> Option<T> {
@@ -41,14 +45,15 @@ pub(super) async fn unless_killed<T>(
         if let Some(value) = ended.await {
             return Some(value);
         }
-        if tid != 0 && is_killed(tid) {
+        if tid != 0 && killed(tid) {
             return None;
         }
         step = (step * 2).min(LAST_STEP);
     }
 }
 
-fn is_killed(tid: u32) -> bool {
+/// Whether the thread has SIGKILL pending, as /proc tells.
+pub(super) fn is_killed(tid: u32) -> bool {
     // Threads have a folder in /proc too, though it is not listed (proc(5)).
     fs::read_to_string(format!("/proc/{tid}/status")).is_ok_and(|text| sigkill_pending(&text))
 }

@@ -18,6 +18,8 @@ mod errno;
 mod failures;
 mod filesystem;
 mod interrupt;
+#[cfg(feature = "sim")]
+pub mod message;
 mod operations;
 mod policy;
 mod reply;

@@ -19,7 +19,7 @@ use super::{
     counters::{Counters, Op},
     errno::{errno, is_failure},
     failures::Failures,
-    interrupt::unless_killed,
+    interrupt::{Killed, unless_killed},
     reply::Refuse,
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Shared<P: Provider> {
     pub owner: Owner,
     pub counters: Arc<Counters>,
     pub failures: Arc<Failures>,
+    pub killed: Arc<Killed>,
 }
 
 /// A request, as far as the log and its errors are concerned.
@@ -76,7 +77,7 @@ impl<P: Provider> Shared<P> {
             let work = later(Arc::clone(&self.fs));
             let shared = Arc::clone(self);
             let task = async move {
-                match unless_killed(&*shared.runtime, call.tid, work).await {
+                match unless_killed(&*shared.runtime, &*shared.killed, call.tid, work).await {
                     Some(result) => shared.answer(call, reply, result, send),
                     None => {
                         tracing::debug!("its process was killed while it waited");

@@ -72,7 +72,7 @@ impl Header {
     }
 
     /// How many bytes of what follows are of a fixed form. The rest is a name, or more.
-    fn fixed(&self) -> usize {
+    pub fn fixed(&self) -> usize {
         match self.opcode {
             // getattr
             3 => 16,
@@ -400,6 +400,23 @@ const REFUSED: [(u32, Op); 26] = [
 ];
 
 impl<P: Provider> Adapter<P> {
+    /// Takes a request that came over /dev/fuse: answers it into `sink`, now or later, unless it is one that has no
+    /// answer.
+    pub(super) fn take_from_device<S: Sink>(&self, request: &Request<'_>, sink: S) {
+        if !self.note(request) {
+            self.dispatch(request, sink);
+        }
+    }
+
+    /// Takes a request that came in a slot of a ring, and answers it into `sink`. Forgets of what a listing showed
+    /// in vain come this way (`fuse_force_forget`): they have no answer, but their slot must go back.
+    pub(super) fn take_from_ring<S: Sink>(&self, request: &Request<'_>, sink: S) {
+        match self.note(request) {
+            true => sink.send(request.header.unique, 0, &[]),
+            false => self.dispatch(request, sink),
+        }
+    }
+
     /// Answers `request` into `sink`, now or later.
     pub(super) fn dispatch<S: Sink>(&self, request: &Request<'_>, sink: S) {
         let header = request.header;
@@ -440,7 +457,7 @@ impl<P: Provider> Adapter<P> {
     }
 
     /// Deals with `request` if it is one that has no answer. True if it was.
-    pub(super) fn note(&self, request: &Request<'_>) -> bool {
+    fn note(&self, request: &Request<'_>) -> bool {
         let Header {
             opcode, ino, tid, ..
         } = request.header;

@@ -154,9 +154,7 @@ fn take_notes<P: Provider>(adapter: &Adapter<P>, fd: &Arc<OwnedFd>) -> io::Resul
         let Some(request) = Request::whole(&buffer[..length]) else {
             continue;
         };
-        if !adapter.note(&request) {
-            adapter.dispatch(&request, ToDevice(Arc::clone(fd)));
-        }
+        adapter.take_from_device(&request, ToDevice(Arc::clone(fd)));
     }
 }
 

@@ -160,11 +160,6 @@ impl Queue {
             held,
             answered: Arc::clone(&self.answered),
         };
-        // Forgets of what a listing showed in vain come this way (`fuse_force_forget`). They have no answer, but the
-        // slot must go back.
-        match adapter.note(&request) {
-            true => slot.send(header.unique, 0, &[]),
-            false => adapter.dispatch(&request, slot),
-        }
+        adapter.take_from_ring(&request, slot);
     }
 }
