@@ -120,9 +120,7 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
             world.trace.span(Class::Life, &state.name, begin, true, || {
                 format!("mount -> {error}")
             });
-            // A disk that is full from the beginning has no room for a cache folder.
-            let tiny = world.plan.disks[plan.machine] < 1 << 20;
-            if world.excuse(begin) == Excuse::None && !tiny {
+            if world.excuse(begin) == Excuse::None {
                 world.verdicts.judge(
                     no_lie::NAME,
                     Err(format!("{}: no mount without a fault: {error}", state.name)),
@@ -131,13 +129,8 @@ pub async fn start(world: &Shared, index: usize) -> Option<Rc<Mounted>> {
             let since = state.shut_out_since.get().unwrap_or(begin);
             state.shut_out_since.set(Some(since));
             let check = stranded::shut_out(since, now(), world.quiet_since.get());
-            if check.is_err() && tiny && error.to_string().contains("no storage space") {
-                // Nothing leaves such a disk: it stays so.
-                state.done.set(true);
-            } else {
-                let check = check.map_err(|wrong| format!("{}: {wrong}: {error}", state.name));
-                world.verdicts.judge(stranded::NAME, check);
-            }
+            let check = check.map_err(|wrong| format!("{}: {wrong}: {error}", state.name));
+            world.verdicts.judge(stranded::NAME, check);
             world.kill(index);
             tokio::time::sleep(Duration::from_millis(700)).await;
             None

@@ -239,6 +239,33 @@ impl Drop for Tmpfs {
     }
 }
 
+/// A mount failed on a disk that had no room for so much as a folder.
+#[test]
+fn a_disk_that_is_full_from_the_beginning_costs_the_copy_too() {
+    let repo = Repo::new();
+    let mut all = Files::new();
+    for number in 0..20 {
+        all.add_file(format!("folder/file-{number:03}"), noise(number, 5000));
+    }
+    repo.commit(&all);
+    let server = GitServer::start(repo.root()).expect("a server");
+    let bonsai = bonsai();
+    let cache = Tmpfs::new(bonsai.scratch().join("tmpfs"), "64k");
+    let filled = fs::write(cache.0.join("others"), noise(1, 1 << 20));
+    assert!(filled.is_err(), "it is full now");
+    let option = cache.0.join("cache");
+    let option = option.to_str().expect("plain").to_owned();
+    let dir = bonsai.scratch().join("mnt");
+    let mount = bonsai.mount_at(server.url("repo.git"), &dir, &["--cache-dir", &option]);
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    let status = json(&mount.status());
+    let paused = status["disk"]["paused"].as_str().unwrap_or_default();
+    assert!(paused.contains("No space left"), "{status}");
+    mount.unmount();
+    drop(cache);
+    bonsai.assert_nothing_left();
+}
+
 #[test]
 fn a_full_disk_costs_the_copy_and_no_answer() {
     let repo = Repo::new();

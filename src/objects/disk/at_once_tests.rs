@@ -18,7 +18,7 @@ use super::{
     *,
 };
 use crate::objects::tuning::{READ_AHEAD, READ_AROUND};
-use crate::seams::disk::{DiskEntry, DiskFile, StdDisk};
+use crate::seams::disk::{DiskEntry, DiskFile, DiskLock, Hold, StdDisk};
 
 /// A disk of whose files the system holds all in memory, or nothing.
 #[derive(Clone, Default)]

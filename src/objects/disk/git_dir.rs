@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bonsaifs_core::rt::SharedRuntime;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -119,13 +118,14 @@ pub(super) fn source_of(disk: &dyn Disk, dir: &Path) -> Option<String> {
 }
 
 /// Makes the repository, or completes one whose making was cut short.
-pub(super) fn create(
-    runtime: &SharedRuntime,
-    folder: &Folder,
-    hash: HashKind,
-    url: &str,
-) -> io::Result<()> {
-    let Folder { disk, path } = folder;
+pub(super) fn create(tier: &DiskTier, url: &str) -> io::Result<()> {
+    let DiskTier {
+        disk,
+        runtime,
+        dir: path,
+        hash,
+        ..
+    } = tier;
     for sub in [
         "objects/pack",
         "objects/info",

@@ -26,6 +26,7 @@ mod git_dir;
 mod install;
 mod large;
 mod loose;
+mod making;
 mod merge;
 mod packs;
 mod pause;
@@ -65,7 +66,7 @@ use crate::{
         oid::{HashKind, ObjectKind, Oid, object_id},
         pack::Limits,
     },
-    seams::disk::{Disk, DiskLock, Folder, Hold},
+    seams::disk::{Disk, Folder},
 };
 
 use super::tuning::AT_ONCE;
@@ -84,8 +85,7 @@ pub struct DiskTier {
     uses: room::Uses,
     quota: Option<room::Quota>,
     pause: pause::Pause,
-    /// Says that the repository is in use. None where the file system has no locks.
-    _in_use: Option<DiskLock>,
+    making: making::Making,
 }
 
 /// What the tier holds, for `status`.
@@ -117,8 +117,6 @@ impl DiskTier {
         hash: HashKind,
         url: &str,
     ) -> io::Result<Self> {
-        let in_use = say_in_use(&folder)?;
-        git_dir::create(&runtime, &folder, hash, url)?;
         let tier = Self {
             disk: folder.disk,
             runtime,
@@ -131,11 +129,21 @@ impl DiskTier {
             uses: room::Uses::default(),
             quota: None,
             pause: pause::Pause::default(),
-            _in_use: in_use,
+            making: making::Making::new(url),
         };
+        // Without room for a folder there is none, until there is.
+        match tier.make() {
+            Err(error) if tier.refused(&error) => {}
+            made => made?,
+        }
         tier.remove_leftovers();
-        tier.lock_packs()
-            .refresh(&*tier.disk, &tier.pack_dir(), hash)?;
+        let looked = tier
+            .lock_packs()
+            .refresh(&*tier.disk, &tier.pack_dir(), hash);
+        match looked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !tier.is_made() => {}
+            looked => looked?,
+        }
         Ok(tier)
     }
 
@@ -294,26 +302,6 @@ impl DiskTier {
 
     fn large_dir(&self) -> PathBuf {
         self.dir.join("bonsai/large")
-    }
-}
-
-/// Takes the lock that keeps others from removing the repository in `folder`.
-fn say_in_use(folder: &Folder) -> io::Result<Option<DiskLock>> {
-    /// How often the folder may be removed just when it was made.
-    const TRIES: usize = 5;
-    let lock = folder.path.join(folder::IN_USE);
-    let mut tries = 0;
-    loop {
-        folder.disk.create_dir_all(&folder.path.join("bonsai"))?;
-        match folder.disk.lock(&lock, Hold::Shared) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => tries += 1,
-            // A network file system may have none. Then nobody gets the lock to remove it, either.
-            Err(error) => {
-                tracing::debug!(%error, "the cache can't be locked");
-                return Ok(None);
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A disk that takes no more: caching stops, reading goes on.
 //!
-//! May import: seams. Memory only.
+//! May import: seams. Memory only, but for a folder that there was no room for.
 //!
 //! Always holds: it is told once that caching stops, and once that it goes on; in between a write is
 //! tried every [`TRIED_AGAIN`], not more often.
@@ -21,11 +21,18 @@ struct Paused {
 }
 
 impl DiskTier {
-    /// Whether it is worth trying to write.
+    /// Whether it is worth trying to write. Makes the folder, if there was no room for it before.
     pub fn takes_more(&self) -> bool {
-        let paused = self.pause.0.lock().expect("only looked at and set");
-        let now = self.runtime.now();
-        paused.as_ref().is_none_or(|paused| now >= paused.until)
+        let due = {
+            let paused = self.pause.0.lock().expect("only looked at and set");
+            let now = self.runtime.now();
+            paused.as_ref().is_none_or(|paused| now >= paused.until)
+        };
+        if due && let Err(error) = self.make() {
+            self.refused(&error);
+            return false;
+        }
+        due
     }
 
     /// Why nothing is kept at the moment, if so.
@@ -37,7 +44,8 @@ impl DiskTier {
     /// Takes note of a failed write. False if it is none of a disk that takes no more: then it is
     /// for the caller to tell.
     pub fn refused(&self, error: &io::Error) -> bool {
-        if !takes_no_more(error) {
+        let has_no_place = error.kind() == io::ErrorKind::NotFound && !self.is_made();
+        if !takes_no_more(error) && !has_no_place {
             return false;
         }
         let mut paused = self.pause.0.lock().expect("only looked at and set");
@@ -45,8 +53,12 @@ impl DiskTier {
             tracing::warn!(%error, cache = %self.dir.display(),
                 "the cache folder takes no more; going on without it, and trying again later");
         }
+        let reason = match paused.take().filter(|_| has_no_place) {
+            Some(before) => before.reason,
+            None => error.to_string(),
+        };
         *paused = Some(Paused {
-            reason: error.to_string(),
+            reason,
             until: self.runtime.now() + TRIED_AGAIN,
         });
         true

@@ -6,14 +6,14 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::{DiskTier, LARGE, LargeWriter, Spool};
+use super::{DiskTier, LARGE, LargeWriter, Spool, folder};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
@@ -22,6 +22,7 @@ use crate::{
     objects::{
         content::Content,
         testing::{as_std_disk, id, pack, tier, tier_on},
+        tuning::TRIED_AGAIN,
     },
     seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold, StdDisk},
 };
@@ -491,4 +492,73 @@ async fn unknown_ids_are_simply_not_here() {
     assert!(tier.find(&oid).is_none());
     assert!(!tier.has(&oid));
     assert_eq!(tier.status(), super::DiskStatus::default());
+}
+
+/// A disk that has no room for a file or a folder, until it has.
+struct NoRoom(AtomicBool);
+
+impl NoRoom {
+    fn room(&self) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Disk for NoRoom {
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.room()?;
+        StdDisk.create_new(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.room()?;
+        StdDisk.create_dir_all(path)
+    }
+    as_std_disk! {
+        open(path: &Path) -> Arc<dyn DiskFile>;
+        rename(from: &Path, to: &Path) -> ();
+        remove_file(path: &Path) -> ();
+        remove_dir_all(path: &Path) -> ();
+        read_dir(path: &Path) -> Vec<DiskEntry>;
+        sync_dir(path: &Path) -> ();
+        free_bytes(path: &Path) -> u64;
+        total_bytes(path: &Path) -> u64;
+        set_modified(path: &Path, when: Duration) -> ();
+        lock(path: &Path, hold: Hold) -> DiskLock;
+        try_lock(path: &Path) -> Option<DiskLock>;
+    }
+}
+
+/// A disk without room for the folder failed the whole mount.
+#[tokio::test(start_paused = true)]
+async fn without_room_for_a_folder_there_is_none_until_there_is() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("cache");
+    let disk = Arc::new(NoRoom(AtomicBool::new(true)));
+    let tier = tier_on(disk.clone(), &path);
+    assert!(tier.paused().is_some() && !tier.takes_more());
+    assert!(!path.exists());
+    let object = (ObjectKind::Blob, Bytes::from_static(b"content"));
+    let oid = id(object.0, &object.1);
+    assert!(tier.find(&oid).is_none() && !tier.has(&oid));
+    assert_eq!(tier.status().objects, 0);
+    // What is written in the meantime finds no folder: that is the same refusal.
+    let nowhere = io::Error::from(io::ErrorKind::NotFound);
+    assert!(tier.refused(&nowhere));
+    let why = tier.paused().expect("it is still refused");
+    assert!(!why.contains("not found"), "{why}");
+    // The disk has room, and nobody looks before it is time to.
+    disk.0.store(false, Ordering::Relaxed);
+    assert!(!tier.takes_more());
+    tokio::time::advance(TRIED_AGAIN).await;
+    assert!(tier.takes_more());
+    install(&tier, std::slice::from_ref(&object));
+    assert_eq!(whole(tier.find(&oid)), Some(object.1));
+    assert!(path.join("config").exists());
+    // From here on a missing folder is a failure like any other.
+    assert!(!tier.refused(&nowhere));
+    // And it is in use: nobody else may take it away.
+    let lock = StdDisk.try_lock(&path.join(folder::IN_USE));
+    assert!(lock.expect("it can be asked").is_none());
 }
