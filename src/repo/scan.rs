@@ -37,6 +37,11 @@ const LEAST_BASE: u64 = BASE / 8;
 /// Objects in one request: a server's delta search delays the first of a larger one, and with fewer
 /// the round trips count (facts of Git servers).
 const BATCH: usize = choose(128, 16) as usize;
+/// The same once it is known that much is read: what counts then is what each request costs a server, which
+/// starts processes for it. A [`PAID`]th of what came ahead and was read, up to this; or this, where everything is
+/// to come.
+const LARGEST_BATCH: usize = choose(1024, 48) as usize;
+const PAID: u64 = choose(8, 2);
 /// Entries between two that still count as neighbours: what stands between may not interest the
 /// scanner.
 const GAP: u32 = 4;
@@ -334,14 +339,25 @@ impl Scan {
         }
     }
 
+    /// How many objects one request asks for at the most, by what was read so far.
+    fn batch(&self) -> usize {
+        match self.all {
+            true => LARGEST_BATCH,
+            false => {
+                let paid = usize::try_from(self.figures.used / PAID).unwrap_or(usize::MAX);
+                paid.clamp(BATCH, LARGEST_BATCH)
+            }
+        }
+    }
+
     /// Whether what is ready makes less than half a request.
     pub fn is_little_ready(&self) -> bool {
-        self.ready.len() < BATCH / 2
+        self.ready.len() < self.batch() / 2
     }
 
     /// The next step to take, if there is room for what it would bring and nothing else is ready.
     pub fn next_step(&mut self, now: Duration) -> Option<Step> {
-        if self.ready.len() >= BATCH || self.room(now) == 0 {
+        if self.ready.len() >= self.batch() || self.room(now) == 0 {
             return None;
         }
         self.steps.pop_front()
@@ -406,7 +422,7 @@ impl Scan {
 
     /// What to ask for next, in one request; empty if there is nothing, or no room for it.
     pub fn next_batch(&mut self, now: Duration) -> Vec<Oid> {
-        let room = self.room(now).min(BATCH as u64) as usize;
+        let room = self.room(now).min(self.batch() as u64) as usize;
         let mut batch = Vec::new();
         while batch.len() < room {
             let Some((oid, place)) = self.ready.pop_front() else {

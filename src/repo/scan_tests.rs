@@ -446,7 +446,7 @@ fn what_lies_unread_is_counted_up_to_a_bound_where_everything_is_to_come() {
     {
         scan.ended(&batch, all_came(&batch, 1), NOW);
         came += batch.len();
-        assert!(scan.unread() <= MAX_UNREAD + BATCH);
+        assert!(scan.unread() <= MAX_UNREAD + LARGEST_BATCH);
     }
     assert_eq!(came, 3 * MAX_UNREAD);
     assert_eq!(scan.unread_bytes, scan.unread() as u64);
@@ -474,4 +474,43 @@ fn no_more_than_so_many_objects_lie_unread_however_small() {
     // What is read makes room.
     assert!(scan.used(&came[0], 1));
     assert_eq!(scan.next_batch(NOW).len(), 1);
+}
+
+/// With 128 objects a request, a search of 100,000 files took 1.3 times as long as after a clone: each costs the
+/// server processes of its own.
+#[test]
+fn requests_grow_with_what_was_read() {
+    let count = 40 * LARGEST_BATCH;
+    let (tree, listing) = files("d/", count);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    let mut sizes = Vec::new();
+    while let batch = scan.next_batch(NOW)
+        && !batch.is_empty()
+    {
+        scan.ended(&batch, all_came(&batch, 1), NOW);
+        assert!(batch.iter().all(|oid| scan.used(oid, 1)));
+        sizes.push(batch.len());
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), count);
+    assert_eq!(sizes[..2], [BATCH, BATCH]);
+    assert!(sizes[..sizes.len() - 1].is_sorted(), "{sizes:?}");
+    assert_eq!(sizes.iter().max(), Some(&LARGEST_BATCH));
+    // What came and nobody read pays for nothing.
+    let (tree, listing) = files("e/", count);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    for _ in 0..3 {
+        let batch = scan.next_batch(NOW);
+        scan.ended(&batch, all_came(&batch, 1), NOW);
+        assert_eq!(batch.len(), BATCH);
+    }
 }
