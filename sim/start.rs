@@ -272,8 +272,13 @@ fn rule(world: &Shared, index: usize) -> Rule {
         && world.plan.cache_size >= 1 << 20;
     // What a server can do is assumed at first, and asked for when that went wrong.
     let as_assumed = world.plan.server.filter && world.plan.server.shallow;
+    // An unmount breaks off what is under way.
+    let events = world.plan.events.iter();
+    let pushes_only = events
+        .map(|event| &event.fault)
+        .all(|fault| matches!(fault, Fault::Push { .. }));
     match roomy {
-        true if world.plan.events.is_empty() && as_assumed => Rule::OnceForAll,
+        true if pushes_only && as_assumed => Rule::OnceForAll,
         true => Rule::OneAtATime,
         false => Rule::Forgetful,
     }

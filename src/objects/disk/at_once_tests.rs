@@ -247,3 +247,32 @@ async fn a_large_file_is_read_ahead_as_long_as_it_is_read_in_order() {
     }
     assert_eq!(disk.take_told(), []);
 }
+
+/// With over 128 packs, as a search of 100,000 files leaves them, each object cost a change of thread.
+#[tokio::test]
+async fn of_very_many_packs_the_one_that_had_the_last_object_is_looked_into() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let together: Vec<_> = (0..10).map(|n| blob(format!("together {n}"))).collect();
+    let objects: Vec<_> = together.iter().map(|(_, object)| object.clone()).collect();
+    let (alone, lonely) = blob("alone");
+    {
+        let tier = tier(dir.path());
+        install(&tier, &objects);
+        install(&tier, &[lonely]);
+        for n in 0..600 {
+            install(&tier, &[blob(format!("other {n}")).1]);
+        }
+    }
+    let disk = Held::default();
+    disk.held.store(true, Ordering::Relaxed);
+    let tier = tier_on(Arc::new(disk), dir.path());
+    assert!(
+        tier.find_at_once(&together[0].0).is_none(),
+        "there are too many"
+    );
+    assert!(tier.find(&together[0].0).is_some());
+    for (oid, _) in &together {
+        assert!(tier.find_at_once(oid).is_some());
+    }
+    assert!(tier.find_at_once(&alone).is_none(), "it is in another one");
+}

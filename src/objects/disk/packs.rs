@@ -45,6 +45,8 @@ enum PackIndex {
 #[derive(Default)]
 pub(super) struct Packs {
     known: BTreeMap<String, Arc<Pack>>,
+    /// One of them: the one that had what was looked for last. What came together is read together.
+    last: Option<Arc<Pack>>,
 }
 
 impl PackIndex {
@@ -196,34 +198,46 @@ impl Packs {
             }
         }
         self.known = seen;
+        self.last = None;
         Ok(went)
     }
 
     /// Forgets the pack `name`, so that the next look opens the file which has that name then.
     pub fn forget(&mut self, name: &str) {
         self.known.remove(name);
+        self.last = None;
     }
 
     /// The packs whose index has `oid`.
-    pub fn with(&self, oid: &Oid) -> Vec<Arc<Pack>> {
-        self.known
-            .values()
+    pub fn with(&mut self, oid: &Oid) -> Vec<Arc<Pack>> {
+        let packs = self.known.values();
+        let found: Vec<_> = packs
             .filter(|pack| pack.index.find(oid).is_some())
             .cloned()
-            .collect()
+            .collect();
+        if let Some(pack) = found.first() {
+            self.last = Some(Arc::clone(pack));
+        }
+        found
     }
 
-    /// As [`Packs::with`], of those packs whose index can be read without waiting, and where in each it is. None
-    /// if there are so many that looking takes a while.
-    pub fn with_at_once(&self, oid: &Oid) -> Vec<(Arc<Pack>, u64)> {
+    /// As [`Packs::with`], of those packs whose index can be read without waiting, and where in each it is. Where there
+    /// are so many that looking takes a while, only the one that had the last object is looked into.
+    pub fn with_at_once(&mut self, oid: &Oid) -> Vec<(Arc<Pack>, u64)> {
         /// A look into an index in memory takes less than a tenth of a microsecond, into a stored one, of
         /// which there are few, some microseconds.
-        const FEW: usize = 128;
+        const FEW: usize = 512;
+        let at = |pack: &Arc<Pack>| Some((Arc::clone(pack), pack.index.find_at_once(oid)?));
+        if let Some(found) = self.last.as_ref().and_then(at) {
+            return vec![found];
+        }
         let few = self.known.len() <= FEW;
         let packs = self.known.values().filter(|_| few);
-        packs
-            .filter_map(|pack| Some((pack.clone(), pack.index.find_at_once(oid)?)))
-            .collect()
+        let found: Vec<_> = packs.filter_map(at).collect();
+        if let Some((pack, _)) = found.first() {
+            self.last = Some(Arc::clone(pack));
+        }
+        found
     }
 
     /// Whether any index has `oid`.
