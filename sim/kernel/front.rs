@@ -16,7 +16,7 @@ use std::{
 
 use bonsaifs::{
     fuse::{
-        Content, errno,
+        Content, Opens, errno,
         message::{Framing, Messages},
     },
     git::oid::Oid,
@@ -204,7 +204,7 @@ impl Front {
         let Some(wired) = &self.wired else {
             return self.fs.open_file(ino).map(Some);
         };
-        if wired.messages.policy().files == bonsaifs::fuse::Opens::Skipped {
+        if wired.messages.policy().files == Opens::Skipped {
             return Ok(None);
         }
         let opened = self.send(OPEN, ino, &[&[0; 8]], handle, |_, _, _| ()).quick;
@@ -234,7 +234,7 @@ impl Front {
             let quick = self.fs.try_scan(ino).map(|scan| scan.map(open));
             return Asking::call(quick, async move { self.fs.scan(ino).await.map(open) });
         };
-        if wired.messages.opens_directories() {
+        if wired.messages.policy().directories == Opens::Skipped {
             return Asking::call(Some(Ok(None)), never());
         }
         let back = |front: &Self, ino, handle| front.release_dir(ino, handle);

@@ -15,8 +15,8 @@ use super::{
     Adapter,
     attr::Owner,
     interrupt::Killed,
-    policy::{Content, Opens, Policy, Xattrs},
-    wire::{IN_HEADER, Request, Sink, out_header},
+    policy::{Content, Policy, Xattrs},
+    wire::{Request, Sink, out_header},
 };
 
 /// How the kernel hands a message over.
@@ -80,11 +80,6 @@ impl<P: Provider> Messages<P> {
         self.adapter.policy
     }
 
-    /// Whether the kernel opens directories by itself.
-    pub fn opens_directories(&self) -> bool {
-        self.policy().directories == Opens::Skipped
-    }
-
     /// Takes one message of the kernel's. `answer` is called with the answer, which begins with a
     /// `fuse_out_header`: now, later from a task, or not at all if the message has none.
     pub fn take(&self, message: &[u8], answer: impl FnOnce(&[u8]) + Send + 'static) {
@@ -94,11 +89,9 @@ impl<P: Provider> Messages<P> {
         if self.framing == Framing::Whole {
             return self.adapter.take_from_device(&request, Bytes(answer));
         }
-        let body = &message[IN_HEADER..];
-        let (fields, rest) = body.split_at(request.header.fixed().min(body.len()));
         let mut fixed = [0; FIXED];
-        fixed[..fields.len()].copy_from_slice(fields);
-        let request = Request::in_parts(request.header, &fixed, rest);
+        fixed[..request.fixed.len()].copy_from_slice(request.fixed);
+        let request = Request::in_parts(request.header, &fixed, request.rest);
         self.adapter.take_from_ring(&request, Bytes(answer));
     }
 }

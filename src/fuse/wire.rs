@@ -72,7 +72,7 @@ impl Header {
     }
 
     /// How many bytes of what follows are of a fixed form. The rest is a name, or more.
-    pub fn fixed(&self) -> usize {
+    fn fixed(&self) -> usize {
         match self.opcode {
             // getattr
             3 => 16,
@@ -92,8 +92,9 @@ impl Header {
 pub(super) struct Request<'a> {
     pub header: Header,
     /// The operation's own fields, maybe with zeros behind.
-    fixed: &'a [u8],
-    rest: &'a [u8],
+    pub fixed: &'a [u8],
+    /// What follows these.
+    pub rest: &'a [u8],
 }
 
 impl<'a> Request<'a> {

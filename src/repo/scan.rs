@@ -498,13 +498,13 @@ impl Scan {
             if let Some(unread) = self.unread.get_mut(oid)
                 && unread.size.is_none()
             {
-                unread.size = Some(*size);
-                unread.since = now;
                 self.coming -= 1;
-                self.unread_bytes += size;
                 if self.all && is_full {
                     self.unread.remove(oid);
-                    self.unread_bytes -= size;
+                } else {
+                    unread.size = Some(*size);
+                    unread.since = now;
+                    self.unread_bytes += size;
                 }
             }
         }

@@ -12,13 +12,13 @@ use crate::{
 const NOW: Duration = Duration::from_secs(1000);
 const MEMORY: u64 = 1 << 30;
 
-fn id(text: &str) -> Oid {
+pub(super) fn id(text: &str) -> Oid {
     object_id(HashKind::Sha1, ObjectKind::Blob, text.as_bytes()).expect("no collision attack")
 }
 
 /// A directory of these names; those that end in `/` are directories. Objects are named after the
 /// path.
-fn dir(path: &str, names: &[String]) -> (Oid, Listing<Node>) {
+pub(super) fn dir(path: &str, names: &[String]) -> (Oid, Listing<Node>) {
     let mut builder = ListingBuilder::new();
     for name in names {
         let mode = match name.ends_with('/') {
@@ -54,6 +54,19 @@ fn forest(count: usize, each: usize) -> (Scan, FxHashMap<Oid, Listing<Node>>) {
     trees.insert(root, listing);
     trees.extend(names.iter().map(|name| files(name, each)));
     (scan, trees)
+}
+
+/// A directory of so many files whose first two were missed and whose step was taken: the scan, the directory's
+/// number and its listing.
+fn scanned(path: &str, count: usize) -> (Scan, u64, Listing<Node>) {
+    let (tree, listing) = files(path, count);
+    let mut scan = Scan::new(MEMORY);
+    let dir = scan.listed(tree, &listing);
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    (scan, dir, listing)
 }
 
 /// Takes all steps that can be taken.
@@ -213,13 +226,7 @@ fn what_lies_unread_has_a_bound_that_grows_with_what_is_read() {
 /// then came on another way: `status` told of more used than had come ahead.
 #[test]
 fn only_what_came_ahead_counts_as_used() {
-    let (tree, listing) = files("d/", 8);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("d/", 8);
     let batch = scan.next_batch(NOW);
     assert!(scan.used(&batch[0], 1) && scan.used(&batch[1], 1));
     assert_eq!(scan.figures().used, 0, "nothing has come yet");
@@ -246,13 +253,7 @@ fn a_small_memory_bounds_what_lies_unread() {
 
 #[test]
 fn what_lies_unread_for_long_is_written_off_and_makes_the_next_scan_timid() {
-    let (tree, listing) = files("d/", 2 * BATCH);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("d/", 2 * BATCH);
     let batch = scan.next_batch(NOW);
     scan.ended(&batch, all_came(&batch, BASE / 8), NOW);
     assert!(scan.next_batch(NOW + PATIENCE / 2).is_empty());
@@ -264,13 +265,7 @@ fn what_lies_unread_for_long_is_written_off_and_makes_the_next_scan_timid() {
 
 #[test]
 fn what_is_too_large_is_left_out_and_the_rest_asked_for_again() {
-    let (tree, listing) = files("d/", 8);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("d/", 8);
     let batch = scan.next_batch(NOW);
     let result = Prefetched {
         asked: batch.clone(),
@@ -283,13 +278,7 @@ fn what_is_too_large_is_left_out_and_the_rest_asked_for_again() {
 
 #[test]
 fn what_the_origin_does_not_have_is_left_out() {
-    let (tree, listing) = files("d/", 8);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("d/", 8);
     let batch = scan.next_batch(NOW);
     let missing = |oid| {
         Unfinished::Failed(OriginError::MissingObject {
@@ -307,13 +296,7 @@ fn what_the_origin_does_not_have_is_left_out() {
 
 #[test]
 fn after_a_failure_there_is_a_pause_and_a_new_scan_may_try_again() {
-    let (tree, listing) = files("d/", 8);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, dir, listing) = scanned("d/", 8);
     let batch = scan.next_batch(NOW);
     assert_eq!(scan.ended(&batch, failed(&batch, broken()), NOW), None);
     scan.missed(Place { dir, index: 2 });
@@ -398,7 +381,7 @@ fn a_tree_within_itself_ends() {
     let listing = Arc::new(builder.build().0);
     let mut scan = Scan::new(MEMORY);
     let dir = scan.listed(tree, &listing);
-    assert!(scan.dirs.way_up(dir).len() <= 513);
+    assert!(scan.dirs.way_up(dir).len() <= 512);
 }
 
 /// `ls -l` of a directory whose sizes are not known cost two round trips, one of them for its first file alone.
@@ -481,13 +464,7 @@ fn no_more_than_so_many_objects_lie_unread_however_small() {
 #[test]
 fn requests_grow_with_what_was_read() {
     let count = 40 * LARGEST_BATCH;
-    let (tree, listing) = files("d/", count);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("d/", count);
     let mut sizes = Vec::new();
     while let batch = scan.next_batch(NOW)
         && !batch.is_empty()
@@ -501,13 +478,7 @@ fn requests_grow_with_what_was_read() {
     assert!(sizes[..sizes.len() - 1].is_sorted(), "{sizes:?}");
     assert_eq!(sizes.iter().max(), Some(&LARGEST_BATCH));
     // What came and nobody read pays for nothing.
-    let (tree, listing) = files("e/", count);
-    let mut scan = Scan::new(MEMORY);
-    let dir = scan.listed(tree, &listing);
-    scan.missed(Place { dir, index: 0 });
-    scan.missed(Place { dir, index: 1 });
-    let step = scan.next_step(NOW).expect("evidence");
-    scan.take_step(step, &listing);
+    let (mut scan, ..) = scanned("e/", count);
     for _ in 0..3 {
         let batch = scan.next_batch(NOW);
         scan.ended(&batch, all_came(&batch, 1), NOW);

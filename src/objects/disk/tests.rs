@@ -6,7 +6,7 @@ use std::{
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -368,7 +368,7 @@ async fn packs_of_another_process_are_found() {
     assert_eq!(whole(ours.find(&oid)), Some(data));
 }
 
-/// A disk that takes only so many bytes more.
+/// A disk that takes only so many bytes more, and without any not even a folder.
 struct FullDisk {
     room: Arc<AtomicU64>,
 }
@@ -409,11 +409,16 @@ impl Disk for FullDisk {
             room: self.room.clone(),
         }))
     }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        match self.room.load(Ordering::Relaxed) {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            _ => StdDisk.create_dir_all(path),
+        }
+    }
     as_std_disk! {
         open(path: &Path) -> Arc<dyn DiskFile>;
         rename(from: &Path, to: &Path) -> ();
         remove_file(path: &Path) -> ();
-        create_dir_all(path: &Path) -> ();
         remove_dir_all(path: &Path) -> ();
         read_dir(path: &Path) -> Vec<DiskEntry>;
         sync_dir(path: &Path) -> ();
@@ -494,49 +499,13 @@ async fn unknown_ids_are_simply_not_here() {
     assert_eq!(tier.status(), super::DiskStatus::default());
 }
 
-/// A disk that has no room for a file or a folder, until it has.
-struct NoRoom(AtomicBool);
-
-impl NoRoom {
-    fn room(&self) -> io::Result<()> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Disk for NoRoom {
-    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.room()?;
-        StdDisk.create_new(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.room()?;
-        StdDisk.create_dir_all(path)
-    }
-    as_std_disk! {
-        open(path: &Path) -> Arc<dyn DiskFile>;
-        rename(from: &Path, to: &Path) -> ();
-        remove_file(path: &Path) -> ();
-        remove_dir_all(path: &Path) -> ();
-        read_dir(path: &Path) -> Vec<DiskEntry>;
-        sync_dir(path: &Path) -> ();
-        free_bytes(path: &Path) -> u64;
-        total_bytes(path: &Path) -> u64;
-        set_modified(path: &Path, when: Duration) -> ();
-        lock(path: &Path, hold: Hold) -> DiskLock;
-        try_lock(path: &Path) -> Option<DiskLock>;
-    }
-}
-
 /// A disk without room for the folder failed the whole mount.
 #[tokio::test(start_paused = true)]
 async fn without_room_for_a_folder_there_is_none_until_there_is() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("cache");
-    let disk = Arc::new(NoRoom(AtomicBool::new(true)));
-    let tier = tier_on(disk.clone(), &path);
+    let room = Arc::new(AtomicU64::new(0));
+    let tier = tier_on(Arc::new(FullDisk { room: room.clone() }), &path);
     assert!(tier.paused().is_some() && !tier.takes_more());
     assert!(!path.exists());
     let object = (ObjectKind::Blob, Bytes::from_static(b"content"));
@@ -549,7 +518,7 @@ async fn without_room_for_a_folder_there_is_none_until_there_is() {
     let why = tier.paused().expect("it is still refused");
     assert!(!why.contains("not found"), "{why}");
     // The disk has room, and nobody looks before it is time to.
-    disk.0.store(false, Ordering::Relaxed);
+    room.store(1 << 20, Ordering::Relaxed);
     assert!(!tier.takes_more());
     tokio::time::advance(TRIED_AGAIN).await;
     assert!(tier.takes_more());

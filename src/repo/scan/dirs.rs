@@ -189,8 +189,8 @@ impl Dirs {
 
     /// The trees that a tree is in, innermost first, each with the place of the one below.
     fn above(&self, tree: &Oid) -> impl Iterator<Item = (Oid, Option<u32>)> {
-        /// Deeper than any honest tree, and an end for one that is in itself.
-        const DEPTH: usize = 512;
+        /// With the tree itself 512: deeper than any honest tree, and an end for one that is in itself.
+        const DEPTH: usize = 511;
         let up = move |tree: &Oid| {
             let known = self.trees.get(&key(tree))?;
             Some((self.dirs.get(known.up as usize)?.tree, Some(known.index)))
