@@ -7,7 +7,7 @@ use std::{
 };
 
 /// All marks, and so all that the standard seeds must reach.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 40] = [
     JOINED,
     LEADER_LEFT,
     EVICTION_MET_FILL,
@@ -47,6 +47,7 @@ pub const ALL: [&str; 39] = [
     OLD_STREAM,
     KILLED_AND_TOLD,
     ANSWERED_LATE,
+    BARE_LISTING,
 ];
 
 /// Two readers waited for one object, one request brought it, and both got it.
@@ -129,6 +130,8 @@ pub const OLD_STREAM: &str = "an open directory outlived a refresh";
 pub const KILLED_AND_TOLD: &str = "a killed program's request ended";
 /// The same, and the answer came before the mount knew.
 pub const ANSWERED_LATE: &str = "an answer met a kill";
+/// A thread that looked at no file was told the attributes of directories only.
+pub const BARE_LISTING: &str = "a listing left out what nobody looked at";
 
 /// Counts of marks, and of faults that took effect. A clone is another handle to the same counts.
 #[derive(Clone, Default)]

@@ -21,7 +21,7 @@ use std::{
 
 use bonsaifs_core::fs::{
     AsyncFs, Attr, Config, FsErrorKind, FsResult, Ino, Kind, Listing, ListingBuilder, Provider,
-    Scan, Take, Timestamp,
+    Scan, Take, Timestamp, Told,
 };
 use bytes::Bytes;
 use criterion::Criterion;
@@ -179,7 +179,7 @@ impl Warm {
             let scan = self.fs.try_scan(self.dir);
             let scan = scan.expect("it is warm").expect("a directory");
             let mut sum = 0;
-            self.fs.readdirplus(&scan, 0, &mut |item| {
+            self.fs.readdirplus(&scan, 0, Told::All, &mut |item| {
                 sum ^= item.ino.0 ^ item.attr.map_or(0, |attr| attr.size);
                 Take::More
             });
@@ -200,7 +200,7 @@ fn found(fs: &AsyncFs<Generated>, dir: Ino, name: &[u8]) -> Ino {
 /// Lists all directories of a new filesystem, and counts each entry as `readdirplus` does.
 fn fill(fs: &AsyncFs<Generated>, dirs: u32) {
     for number in 0..dirs {
-        fs.readdirplus(&scan(fs, number), 0, &mut |item| {
+        fs.readdirplus(&scan(fs, number), 0, Told::All, &mut |item| {
             black_box(item.ino);
             Take::More
         });
@@ -294,7 +294,7 @@ fn bytes_of_an_entry_and_an_inode() -> (f64, f64) {
     let scans: Vec<_> = (0..DIRS).map(|number| scan(&fs, number)).collect();
     let listed = resident();
     for scan in &scans {
-        fs.readdirplus(scan, 0, &mut |_| Take::More);
+        fs.readdirplus(scan, 0, Told::All, &mut |_| Take::More);
     }
     let known = resident();
     assert_eq!(fs.stats().inodes, u64::from(DIRS * FILES + DIRS + 1));

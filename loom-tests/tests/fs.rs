@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bonsai_loom_tests::{Threads, block_on, explore, poll_once, thread};
 use bonsaifs_core::fs::{
     AsyncFs, Attr, Config, Entry, FsResult, Ino, Kind, Listing, ListingBuilder, Provider, Take,
-    Timestamp, handles::Handles,
+    Timestamp, Told, handles::Handles,
 };
 use bytes::Bytes;
 
@@ -106,11 +106,11 @@ fn readdirplus_against_lookups(threads: Threads, others: usize) {
             })
             .collect();
         let mut shown = None;
-        fs.readdirplus(&scan, 2, &mut |item| {
+        fs.readdirplus(&scan, 2, Told::All, &mut |item| {
             shown = Some(item.ino);
             Take::More
         });
-        fs.readdirplus(&scan, 2, &mut |_| Take::Full);
+        fs.readdirplus(&scan, 2, Told::All, &mut |_| Take::Full);
         let shown = shown.expect("there is one entry");
         let attr = fs.try_getattr(shown).expect("a directory's is known");
         assert_eq!(attr.expect("it is counted"), DIR);

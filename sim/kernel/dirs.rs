@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bonsaifs_core::fs::{Ino, Kind};
+use bonsaifs_core::fs::Kind;
 
 use super::{
     Held,
@@ -156,49 +156,44 @@ impl Run<'_> {
         let piece = self.at.ask(question, &self.interrupt, asking).await?;
         let piece = piece.expect("a directory that is there");
         let shown = self.at.times_shown();
-        for item in piece.iter().filter(|item| item.is_counted()) {
-            let Item {
-                name, kind, ino, ..
-            } = item;
-            if !plus {
-                if is_new {
-                    self.listed(&dir, name, *kind, *ino);
-                }
-                continue;
+        for item in piece.iter().filter(|item| !item.is_dot()) {
+            if is_new {
+                self.listed(&dir, item);
             }
-            let path = join(&dir, name);
+            // Without attributes nothing is counted, and nothing kept.
+            let Some(attr) = &item.attr else {
+                continue;
+            };
+            let path = join(&dir, &item.name);
             let entry = self.at.truth(|commit| truth::found(commit, &path).cloned());
             // Of a directory of another commit no attributes are told: the kernel would take them for those of now.
-            if let Some(attr) = &item.attr
-                && self.at.kernel.is_attached(held.ino())
-            {
+            if self.at.kernel.is_attached(held.ino()) {
                 self.at.touch(&path, false);
                 let times = self.at.times_of(&path, shown);
                 let check = entry.as_ref().map_err(Clone::clone);
                 let check = check.and_then(|entry| truth::attr(entry, &times, attr));
                 self.judge(truth::NAME, check);
             }
-            let is_kept = item.attr.is_some() || front.keeps_without_attributes();
             if is_new {
-                self.listed(&dir, name, *kind, *ino);
-            }
-            if is_new && is_kept {
                 let entry = entry.ok().map(|entry| (entry, shown));
-                self.at.kernel.counted(held.ino(), name, *ino, entry);
+                let kernel = &self.at.kernel;
+                kernel.counted(held.ino(), &item.name, item.ino, entry);
             } else {
-                front.forget(&[(*ino, 1)]);
+                front.forget(&[(item.ino, 1)]);
             }
+        }
+        if plus && front.told_of_directories_only() {
+            self.at.world.counts.add(marks::BARE_LISTING);
         }
         Ok(piece)
     }
 
     /// A name was listed with a number. Where numbers are made to collide, one that is not counted
     /// may be another path's: nobody can use it.
-    fn listed(&self, dir: &[u8], name: &[u8], kind: Kind, ino: Ino) {
+    fn listed(&self, dir: &[u8], item: &Item) {
         let plan = &self.at.world.plan.mounts[self.at.index];
-        let certain = plan.readdirplus || plan.ino_mask == u64::MAX;
-        if certain && name != b"." && name != b".." {
-            self.numbered(&join(dir, name), kind, ino);
+        if item.attr.is_some() || plan.ino_mask == u64::MAX {
+            self.numbered(&join(dir, &item.name), item.kind, item.ino);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! it names is given back.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     future::Future,
     pin::Pin,
@@ -25,7 +25,7 @@ use bonsaifs::{
 use bonsaifs_core::{
     fs::{
         AsyncFs, Attr, DirItem, DirItemPlus, Entry, FsErrorKind, FsResult, Ino, Kind, Take,
-        Timestamp,
+        Timestamp, Told,
     },
     rt::SharedRuntime,
 };
@@ -52,6 +52,7 @@ pub struct Asking<'a, T> {
 pub struct Sent<'a, T> {
     front: &'a Front,
     unique: u32,
+    thread: u32,
     /// Gives back what an answer names.
     back: fn(&Front, Ino, T),
     ino: Ino,
@@ -64,7 +65,7 @@ impl<T> Sent<'_, T> {
     pub fn kill(&self) {
         let wired = self.front.wired.as_ref().expect("it sent this");
         let mut killed = wired.killed.lock().expect("a set that is only added to");
-        killed.insert(self.unique);
+        killed.insert(self.thread);
         drop(killed);
         let unique = u64::from(self.unique).to_ne_bytes();
         wired.tell(INTERRUPT, Ino(0), &[&unique]);
@@ -90,7 +91,7 @@ pub struct Item {
     pub name: Vec<u8>,
     pub kind: Kind,
     pub ino: Ino,
-    /// Only with readdirplus, and where they are known.
+    /// Only with readdirplus, and where they are told; then it is counted.
     pub attr: Option<Attr>,
 }
 
@@ -107,8 +108,12 @@ struct Wired {
     messages: Messages<RepoFs>,
     framing: Framing,
     killed: Arc<Mutex<BTreeSet<u32>>>,
-    /// The number of the last message, and of the thread that sent it: each has one of its own.
+    /// The number of the last message.
     last: Cell<u32>,
+    /// The threads that wait for nothing, the one on top that was answered last. A thread asks one thing at a time;
+    /// one that was killed never comes back.
+    idle: RefCell<Vec<u32>>,
+    threads: Cell<u32>,
     world: Shared,
     index: usize,
 }
@@ -162,6 +167,8 @@ impl Front {
                 framing,
                 killed,
                 last: Cell::new(0),
+                idle: RefCell::default(),
+                threads: Cell::new(0),
                 world: world.clone(),
                 index,
             }
@@ -271,10 +278,15 @@ impl Front {
                     }
                     false => Take::Full,
                 };
+                // Now and then as for a reader that looks at no file.
+                let told = match room.is_multiple_of(3) {
+                    true => Told::Dirs,
+                    false => Told::All,
+                };
                 match plus {
                     true => self
                         .fs
-                        .readdirplus(&scan, offset, &mut |item| put(item.into())),
+                        .readdirplus(&scan, offset, told, &mut |item| put(item.into())),
                     false => self.fs.readdir(&scan, offset, &mut |item| put(item.into())),
                 }
                 items
@@ -285,7 +297,7 @@ impl Front {
         let request = read_in(handle, offset, bytes);
         let items = move |data: &[u8]| items(data, plus);
         let back = |front: &Self, _, items: Vec<Item>| {
-            for item in items.iter().filter(|item| item.is_counted()) {
+            for item in items.iter().filter(|item| item.attr.is_some()) {
                 front.forget(&[(item.ino, 1)]);
             }
         };
@@ -295,9 +307,10 @@ impl Front {
         }
     }
 
-    /// Whether the kernel keeps an entry that it was told of with no attributes. Linux gives it back at once.
-    pub fn keeps_without_attributes(&self) -> bool {
-        self.wired.is_none()
+    /// Whether some listing left out the attributes of files, as nobody looked at any.
+    pub fn told_of_directories_only(&self) -> bool {
+        let wired = self.wired.as_ref();
+        wired.is_some_and(|wired| wired.messages.bare() > 0)
     }
 
     /// Gives counts back.
@@ -351,10 +364,12 @@ impl Front {
     ) -> Asking<'a, T> {
         let wired = self.wired.as_ref().expect("only then it is sent");
         let commit = Rc::new(Cell::new(None));
-        let (unique, mut told) = wired.send(opcode, ino, body);
+        let thread = wired.thread();
+        let (unique, mut told) = wired.send(thread, opcode, ino, body);
         let noted = commit.clone();
         let read = move |(answer, at): (Vec<u8>, Oid)| {
             noted.set(Some(at));
+            wired.is_idle(thread);
             wired.read(unique, &answer, &read)
         };
         let quick = match told.try_recv() {
@@ -376,6 +391,7 @@ impl Front {
             sent: Some(Sent {
                 front: self,
                 unique,
+                thread,
                 back,
                 ino,
                 commit,
@@ -399,7 +415,24 @@ async fn never<T>() -> T {
 }
 
 impl Wired {
-    fn message(&self, opcode: u32, ino: Ino, body: &[&[u8]]) -> (u32, Vec<u8>) {
+    /// A thread that waits for nothing.
+    fn thread(&self) -> u32 {
+        let idle = self.idle.borrow_mut().pop();
+        idle.unwrap_or_else(|| {
+            self.threads.set(self.threads.get() + 1);
+            self.threads.get()
+        })
+    }
+
+    /// The thread was answered. One that was killed is gone.
+    fn is_idle(&self, thread: u32) {
+        let killed = self.killed.lock().expect("a set that is only added to");
+        if !killed.contains(&thread) {
+            self.idle.borrow_mut().push(thread);
+        }
+    }
+
+    fn message(&self, thread: u32, opcode: u32, ino: Ino, body: &[&[u8]]) -> (u32, Vec<u8>) {
         let unique = self.last.get() + 1;
         self.last.set(unique);
         let length: usize = body.iter().map(|part| part.len()).sum();
@@ -409,7 +442,7 @@ impl Wired {
         message.extend(ino.0.to_ne_bytes());
         // User, group, thread, and room for extensions.
         message.extend([0; 8]);
-        message.extend(unique.to_ne_bytes());
+        message.extend(thread.to_ne_bytes());
         message.extend([0; 4]);
         body.iter().for_each(|part| message.extend(*part));
         (unique, message)
@@ -417,11 +450,12 @@ impl Wired {
 
     fn send(
         &self,
+        thread: u32,
         opcode: u32,
         ino: Ino,
         body: &[&[u8]],
     ) -> (u32, oneshot::Receiver<(Vec<u8>, Oid)>) {
-        let (unique, message) = self.message(opcode, ino, body);
+        let (unique, message) = self.message(thread, opcode, ino, body);
         let (tell, told) = oneshot::channel();
         let repo = self.messages.provider();
         self.messages.take(&message, move |answer| {
@@ -433,7 +467,7 @@ impl Wired {
 
     /// Sends what has no answer. Only a ring's slot comes back, at once and empty.
     fn tell(&self, opcode: u32, ino: Ino, body: &[&[u8]]) {
-        let (unique, mut told) = self.send(opcode, ino, body);
+        let (unique, mut told) = self.send(0, opcode, ino, body);
         let came = told.try_recv().ok().map(|(answer, _)| answer);
         let check = match (self.framing, came) {
             (Framing::Whole, None) => Ok(()),
@@ -573,7 +607,10 @@ fn attr(data: &[u8], ino: Ino) -> Result<Attr, String> {
         _ => return Err(format!("mode {mode:o}")),
     };
     let size = u64_at(data, 8);
-    if size <= i64::MAX as u64 && u64_at(data, 16) != size.div_ceil(512) {
+    if size > i64::MAX as u64 {
+        return Err(format!("a size of {size}"));
+    }
+    if u64_at(data, 16) != size.div_ceil(512) {
         return Err(format!("{} blocks for {size} bytes", u64_at(data, 16)));
     }
     Ok(Attr {
@@ -593,14 +630,10 @@ fn entry(data: &[u8]) -> Result<Entry, String> {
         return Err(format!("an entry of {} bytes", data.len()));
     }
     let ino = Ino(u64_at(data, 0));
-    let attr = attr(&data[40..], ino)?;
-    if attr.size > i64::MAX as u64 {
-        return Err(format!("a size of {}", attr.size));
-    }
     Ok(Entry {
         ino,
         generation: u64_at(data, 8),
-        attr,
+        attr: attr(&data[40..], ino)?,
     })
 }
 
@@ -624,27 +657,31 @@ fn items(mut data: &[u8], plus: bool) -> Result<Vec<Item>, String> {
             libc::S_IFLNK => Kind::Symlink,
             _ => return Err(format!("type {}", u32_at(fields, 20))),
         };
-        // A size that no file can have stands for attributes that are not known.
-        let attr = match plus && name != b"." && name != b".." {
-            true => Some(attr(&head[40..], ino)?).filter(|attr| attr.size <= i64::MAX as u64),
-            false => None,
-        };
-        items.push(Item {
+        let mut item = Item {
             next: u64_at(fields, 8),
             name,
             kind,
             ino,
-            attr,
-        });
+            attr: None,
+        };
+        // A node id of zero stands for no attributes.
+        if plus && !item.is_dot() && u64_at(head, 0) != 0 {
+            let entry = entry(head)?;
+            if entry.ino != ino {
+                return Err(format!("an entry of {} for {}", entry.ino.0, ino.0));
+            }
+            item.attr = Some(entry.attr);
+        }
+        items.push(item);
         data = fields.get(whole..).ok_or_else(cut)?;
     }
     Ok(items)
 }
 
 impl Item {
-    /// Whether readdirplus counts it.
-    pub fn is_counted(&self) -> bool {
-        self.name != b"." && self.name != b".."
+    /// Whether it is `.` or `..`, which are never counted.
+    pub fn is_dot(&self) -> bool {
+        self.name == b"." || self.name == b".."
     }
 }
 
@@ -667,7 +704,10 @@ impl From<DirItemPlus<'_>> for Item {
             name: item.name.to_owned(),
             kind: item.kind,
             ino: item.ino,
-            attr: item.attr,
+            // The dots have some too, and are not counted.
+            attr: item
+                .attr
+                .filter(|_| item.name != b"." && item.name != b".."),
         }
     }
 }

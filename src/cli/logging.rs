@@ -9,9 +9,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt};
 
-/// What is logged if `RUST_LOG` doesn't say. fuser warns of replies that went unsent, as when a
-/// mount ends under a reader; only its errors are of use.
-const DEFAULT: &str = "warn,fuser=error";
+/// What is logged if `RUST_LOG` doesn't say.
+const DEFAULT: &str = "warn";
 
 /// Opens a log file to append to; made for its owner only.
 ///

@@ -1,7 +1,7 @@
 //! The adapter itself; what it answers stands in `operations`. May import: this room,
 //! bonsaifs-core, fuser.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bonsaifs_core::{
     fs::{AsyncFs, Provider, Scan},
@@ -18,9 +18,10 @@ use super::{
     policy::{Content, Opens, Policy, Xattrs},
     reply::Refuse,
     serve::{Call, Shared},
+    walkers::Walkers,
 };
 
-/// An [`AsyncFs`] in the kernel's words, as fuser's `Filesystem` or over io_uring.
+/// An [`AsyncFs`] in the kernel's words, over /dev/fuse or over io_uring.
 pub struct Adapter<P: Provider> {
     pub(super) shared: Arc<Shared<P>>,
     content: Content,
@@ -69,6 +70,8 @@ impl<P: Provider> Adapter<P> {
                 counters: Arc::default(),
                 failures: Arc::default(),
                 killed,
+                walkers: Walkers::default(),
+                kernel: OnceLock::new(),
             }),
             content,
             xattrs,

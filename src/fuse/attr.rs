@@ -51,18 +51,6 @@ pub(super) fn file_attr(ino: Ino, attr: &Attr, owner: Owner) -> FileAttr {
     }
 }
 
-/// What stands for "no such entry" in the answer to a look-up that the kernel may keep: a node id
-/// of zero with a time to live (`fuse_lookup_name` in Linux's fs/fuse/dir.c).
-pub(super) fn no_entry() -> FileAttr {
-    let attr = Attr {
-        kind: Kind::File,
-        perm: 0,
-        size: 0,
-        mtime: Timestamp::default(),
-    };
-    file_attr(Ino(0), &attr, Owner { uid: 0, gid: 0 })
-}
-
 fn system_time(time: Timestamp) -> SystemTime {
     let whole = Duration::from_secs(time.secs.unsigned_abs());
     let seconds = if time.secs < 0 {
@@ -126,7 +114,6 @@ mod tests {
                 flags: 0,
             }
         );
-        assert_eq!(no_entry().ino, INodeNo(0));
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl<P: Provider> Messages<P> {
         self.adapter.policy
     }
 
+    /// Directories that were told without the attributes of their files.
+    pub fn bare(&self) -> usize {
+        self.adapter.shared.walkers.bare()
+    }
+
     /// Takes one message of the kernel's. `answer` is called with the answer, which begins with a
     /// `fuse_out_header`: now, later from a task, or not at all if the message has none.
     pub fn take(&self, message: &[u8], answer: impl FnOnce(&[u8]) + Send + 'static) {

@@ -13,10 +13,10 @@
 mod adapter;
 mod attr;
 mod counters;
+mod device;
 mod directory;
 mod errno;
 mod failures;
-mod filesystem;
 mod interrupt;
 #[cfg(feature = "sim")]
 pub mod message;
@@ -26,6 +26,7 @@ mod reply;
 mod serve;
 mod session;
 pub mod uring;
+mod walkers;
 mod wire;
 
 pub use adapter::Adapter;

@@ -1,7 +1,7 @@
 //! What becomes of each request, whichever way it came and its answer goes. May import: this room,
 //! bonsaifs-core, fuser (its values).
 
-use bonsaifs_core::fs::{Entry, FsErrorKind, FsResult, Provider};
+use bonsaifs_core::fs::{Entry, FsErrorKind, FsResult, Kind, Provider};
 use fuser::{Errno, OpenAccMode, OpenFlags};
 
 use super::{
@@ -87,6 +87,9 @@ impl<P: Provider> Adapter<P> {
             },
             move |shared, reply, entry| match entry {
                 Some(entry) => {
+                    if entry.attr.kind != Kind::Dir {
+                        shared.looked_up(asked.tid, dir);
+                    }
                     let attr = file_attr(entry.ino, &entry.attr, shared.owner);
                     reply.entry(&attr, entry.generation, policy.entry_ttl, policy.attr_ttl);
                 }
@@ -194,10 +197,12 @@ impl<P: Provider> Adapter<P> {
         reply: impl DirPlusReply,
     ) {
         let call = self.asked(Op::Readdirplus, asked);
-        // There is one time for name and attributes in fuser's answer.
         let ttl = self.policy.attr_ttl.min(self.policy.entry_ttl);
         self.with_scan(call, handle, reply, move |shared, reply, scan| {
-            shared.fill_plus(reply, &scan, offset, ttl);
+            let told = shared
+                .walkers
+                .told(asked.tid, call.ino, scan.listing(), offset);
+            shared.fill_plus(reply, &scan, offset, told, ttl);
         });
     }
 

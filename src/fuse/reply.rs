@@ -1,18 +1,11 @@
-//! What is answered to a request, whichever way it came. May import: this room's attributes, fuser.
+//! What is answered to a request, whichever way it came. May import: fuser (its values).
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::Duration};
+use std::time::Duration;
 
-use bonsaifs_core::fs::Ino;
-use fuser::{
-    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyBmap,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
-    ReplyLock, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-};
+use bonsaifs_core::fs::{DirItemPlus, Ino};
+use fuser::{Errno, FileAttr, FileType, FopenFlags};
 
-use super::attr::no_entry;
-
-/// A reply that can be an error. One that is dropped unanswered, as in a panic, answers EIO: of
-/// fuser's that is its own guard (`Drop` of its `ReplyRaw`).
+/// A reply that can be an error. One that is dropped unanswered, as in a panic, answers EIO.
 pub(super) trait Refuse: Send + 'static {
     /// Answers with `errno`.
     fn refuse(self, errno: Errno);
@@ -80,114 +73,9 @@ pub(super) trait DirReply: Refuse {
 
 /// The answer to `readdirplus`.
 pub(super) trait DirPlusReply: Refuse {
-    /// Adds an entry with its attributes, whose successor is at `next`; both are the kernel's for `ttl`.
+    /// Adds an entry, whose successor is at `next`. It and its attributes, if it has any here, are the kernel's for `ttl`.
     /// True if there was no room.
-    fn add(&mut self, attr: &FileAttr, next: u64, ttl: Duration, name: &[u8]) -> bool;
+    fn add(&mut self, item: &DirItemPlus<'_>, attr: Option<&FileAttr>, ttl: Duration) -> bool;
     /// That is all.
     fn ok(self);
-}
-
-macro_rules! refuse {
-    ($($reply:ty),+) => {
-        $(impl Refuse for $reply {
-            fn refuse(self, errno: Errno) {
-                self.error(errno);
-            }
-        })+
-    };
-}
-
-refuse!(
-    ReplyAttr,
-    ReplyBmap,
-    ReplyCreate,
-    ReplyData,
-    ReplyDirectory,
-    ReplyDirectoryPlus,
-    ReplyEmpty,
-    ReplyEntry,
-    ReplyIoctl,
-    ReplyLock,
-    ReplyLseek,
-    ReplyOpen,
-    ReplyPoll,
-    ReplyStatfs,
-    ReplyWrite,
-    ReplyXattr
-);
-
-impl EntryReply for ReplyEntry {
-    fn entry(self, found: &FileAttr, generation: u64, name_ttl: Duration, attr_ttl: Duration) {
-        self.entry_with_ttls(&attr_ttl, &name_ttl, found, Generation(generation));
-    }
-    fn absent(self, ttl: Duration) {
-        ReplyEntry::entry(self, &ttl, &no_entry(), Generation(0));
-    }
-}
-
-impl AttrReply for ReplyAttr {
-    fn attr(self, attr: &FileAttr, ttl: Duration) {
-        ReplyAttr::attr(self, &ttl, attr);
-    }
-}
-
-impl DataReply for ReplyData {
-    fn data(self, data: &[u8]) {
-        ReplyData::data(self, data);
-    }
-}
-
-impl OpenReply for ReplyOpen {
-    fn opened(self, handle: u64, flags: FopenFlags) {
-        ReplyOpen::opened(self, FileHandle(handle), flags);
-    }
-}
-
-impl EmptyReply for ReplyEmpty {
-    fn ok(self) {
-        ReplyEmpty::ok(self);
-    }
-}
-
-impl StatfsReply for ReplyStatfs {
-    fn statfs(self, space: &Space) {
-        let Space {
-            blocks,
-            files,
-            max_name,
-            block,
-        } = *space;
-        ReplyStatfs::statfs(self, blocks, 0, 0, files, 0, block, max_name, block);
-    }
-}
-
-impl DataReply for ReplyXattr {
-    fn data(self, data: &[u8]) {
-        ReplyXattr::data(self, data);
-    }
-}
-
-impl XattrReply for ReplyXattr {
-    fn size(self, size: u32) {
-        ReplyXattr::size(self, size);
-    }
-}
-
-impl DirReply for ReplyDirectory {
-    fn add(&mut self, ino: Ino, next: u64, kind: FileType, name: &[u8]) -> bool {
-        ReplyDirectory::add(self, INodeNo(ino.0), next, kind, OsStr::from_bytes(name))
-    }
-    fn ok(self) {
-        ReplyDirectory::ok(self);
-    }
-}
-
-impl DirPlusReply for ReplyDirectoryPlus {
-    fn add(&mut self, attr: &FileAttr, next: u64, ttl: Duration, name: &[u8]) -> bool {
-        let name = OsStr::from_bytes(name);
-        ReplyDirectoryPlus::add(self, attr.ino, next, name, &ttl, attr, Generation(0))
-    }
-    fn ok(self) {
-        ReplyDirectoryPlus::ok(self);
-    }
 }

@@ -4,11 +4,11 @@
 use std::{
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bonsaifs_core::{
-    fs::{AsyncFs, FsError, FsResult, Ino, Provider},
+    fs::{AsyncFs, Dropped, FsError, FsResult, Ino, Provider},
     rt::SharedRuntime,
 };
 use fuser::Errno;
@@ -21,6 +21,8 @@ use super::{
     failures::Failures,
     interrupt::{Killed, unless_killed},
     reply::Refuse,
+    session::KernelCaches,
+    walkers::Walkers,
 };
 
 /// What FUSE threads and tasks share.
@@ -31,6 +33,9 @@ pub(super) struct Shared<P: Provider> {
     pub counters: Arc<Counters>,
     pub failures: Arc<Failures>,
     pub killed: Arc<Killed>,
+    pub walkers: Walkers,
+    /// Who can be told to drop what it keeps, once there is somebody.
+    pub kernel: OnceLock<KernelCaches>,
 }
 
 /// A request, as far as the log and its errors are concerned.
@@ -133,6 +138,22 @@ impl<P: Provider> Shared<P> {
             tracing::debug!(%error, "refused");
         }
         errno
+    }
+
+    /// Thread `tid` looked up a file in directory `dir`: see [`Walkers`].
+    pub fn looked_up(&self, tid: u32, dir: Ino) {
+        let dirs = self.walkers.looked_up(tid, dir);
+        let (false, Some(kernel)) = (dirs.is_empty(), self.kernel.get()) else {
+            return;
+        };
+        let kernel = kernel.clone();
+        let job = move || {
+            let dropped: Vec<Dropped> = dirs.into_iter().map(Dropped::Dir).collect();
+            if let Err(error) = kernel.forget(&dropped) {
+                tracing::debug!(%error, "the kernel could not be told to drop listings");
+            }
+        };
+        self.runtime.spawn_blocking("drop listings", Box::new(job));
     }
 
     /// Runs `work` on the FUSE thread. A panic in it must not end the thread, which other requests

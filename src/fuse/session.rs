@@ -1,17 +1,10 @@
-//! The FUSE threads. May import: this room, fuser, rustix.
+//! The FUSE threads. May import: this room, rustix.
 
-use std::{
-    ffi::OsStr,
-    io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    sync::Arc,
-    thread,
-};
+use std::{io, os::fd::OwnedFd, sync::Arc, thread};
 
 use bonsaifs_core::fs::{Dropped, Ino, Provider};
-use fuser::{Config, INodeNo, SessionACL};
 
-use super::{Adapter, uring, wire};
+use super::{Adapter, device, uring, wire};
 
 /// The way that requests and answers take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,39 +48,10 @@ impl Threads {
 
 /// What the kernel keeps of a mount.
 #[derive(Clone, Debug)]
-pub struct KernelCaches(Notifier);
-
-#[derive(Clone, Debug)]
-enum Notifier {
-    /// What fuser can say, and /dev/fuse for what it can't.
-    Fuser(fuser::Notifier, Arc<OwnedFd>),
-    Own(Arc<OwnedFd>),
-}
+pub struct KernelCaches(Arc<OwnedFd>);
 
 /// Inodes in one message that asks to forget them.
 const PRUNED_AT_ONCE: usize = 512;
-
-impl Notifier {
-    fn drop(&self, dropped: &Dropped) -> io::Result<()> {
-        match (self, dropped) {
-            (Self::Fuser(kernel, _), Dropped::Name { parent, name }) => {
-                kernel.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
-            }
-            (Self::Fuser(kernel, _), Dropped::Dir(ino)) => kernel.inval_inode(INodeNo(ino.0), 0, 0),
-            (Self::Own(fd), dropped) => {
-                let message = match dropped {
-                    Dropped::Name { parent, name } => wire::drop_name(parent.0, name),
-                    Dropped::Dir(ino) => wire::drop_inode(ino.0),
-                };
-                match rustix::io::write(fd, &message) {
-                    // The kernel does not know it.
-                    Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
-            }
-        }
-    }
-}
 
 impl KernelCaches {
     /// Asks the kernel to forget those of `inodes` that nobody uses. Forgets come for those that it does, in their
@@ -96,10 +60,9 @@ impl KernelCaches {
     /// # Errors
     /// `EINVAL` if the kernel can't be asked for that (Linux before 6.18), and what else it says.
     pub fn prune(&self, inodes: &[Ino]) -> io::Result<()> {
-        let (Notifier::Fuser(_, fd) | Notifier::Own(fd)) = &self.0;
         for some in inodes.chunks(PRUNED_AT_ONCE) {
             let numbers: Vec<u64> = some.iter().map(|ino| ino.0).collect();
-            rustix::io::write(fd, &wire::prune(&numbers))?;
+            rustix::io::write(&self.0, &wire::prune(&numbers))?;
         }
         Ok(())
     }
@@ -114,12 +77,24 @@ impl KernelCaches {
     pub fn forget(&self, dropped: &[Dropped]) -> io::Result<()> {
         let mut result = Ok(());
         for dropped in dropped {
-            let told = self.0.drop(dropped);
+            let told = self.forget_one(dropped);
             if result.is_ok() {
                 result = told;
             }
         }
         result
+    }
+
+    fn forget_one(&self, dropped: &Dropped) -> io::Result<()> {
+        let message = match dropped {
+            Dropped::Name { parent, name } => wire::drop_name(parent.0, name),
+            Dropped::Dir(ino) => wire::drop_inode(ino.0),
+        };
+        match rustix::io::write(&self.0, &message) {
+            // The kernel does not know it.
+            Ok(_) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -138,8 +113,7 @@ impl Session {
     /// is unmounted and nobody uses it any more. It is called with an error if one of them fails before: requests may then
     /// wait for ever, until the mount is taken away and `fd` is closed.
     ///
-    /// Who may use the mount is for the kernel to say (`allow_other`), so fuser is told to let
-    /// everyone pass.
+    /// Who may use the mount is for the kernel to say (`allow_other`).
     ///
     /// # Errors
     /// If the kernel speaks a protocol that is too old or not over `transport`, or no thread can be started. Then the
@@ -151,21 +125,14 @@ impl Session {
         threads: Threads,
         ended: impl FnOnce(io::Result<()>) + Send + 'static,
     ) -> io::Result<Self> {
-        if transport == Transport::Uring {
-            let fd = Arc::new(fd);
-            uring::start(adapter, &fd, ended)?;
-            return Ok(Self(KernelCaches(Notifier::Own(fd))));
+        let fd = Arc::new(fd);
+        let kernel = KernelCaches(Arc::clone(&fd));
+        // It is the first session of this adapter.
+        let _ = adapter.shared.kernel.set(kernel.clone());
+        match transport {
+            Transport::Dev => device::start(adapter, &fd, threads, ended)?,
+            Transport::Uring => uring::start(adapter, &fd, ended)?,
         }
-        let mut config = Config::default();
-        config.n_threads = Some(threads.count);
-        config.clone_fd = threads.own_queues && threads.count > 1;
-        config.acl = SessionACL::All;
-        let device = Arc::new(fd.try_clone()?);
-        let session = fuser::Session::from_fd(adapter, fd, SessionACL::All, config)?;
-        let kernel = KernelCaches(Notifier::Fuser(session.notifier(), device));
-        thread::Builder::new()
-            .name("fuse".to_owned())
-            .spawn(move || ended(session.run()))?;
         Ok(Self(kernel))
     }
 }

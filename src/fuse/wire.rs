@@ -7,11 +7,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bonsaifs_core::fs::{Ino, Provider};
+use bonsaifs_core::fs::{DirItemPlus, Ino, Provider};
 use fuser::{Errno, FileAttr, FileType, FopenFlags, InitFlags, OpenFlags};
 
 use super::{
     Adapter,
+    attr::file_type,
     counters::Op,
     operations::Asked,
     policy::Policy,
@@ -21,9 +22,11 @@ use super::{
     },
 };
 
-/// The protocol's version that is spoken here.
-pub(super) const MAJOR: u32 = 7;
-pub(super) const MINOR: u32 = 42;
+/// The protocol's version that is spoken here, and the oldest of the kernel's that will do: that of Linux 4.20, which
+/// caches directories and reads more than 32 pages at a time.
+const MAJOR: u32 = 7;
+const MINOR: u32 = 42;
+const OLDEST: u32 = 28;
 
 /// `fuse_in_header` and `fuse_out_header`.
 pub(super) const IN_HEADER: usize = 40;
@@ -284,9 +287,12 @@ impl<S: Sink> DirReply for Entries<S> {
 }
 
 impl<S: Sink> DirPlusReply for Entries<S> {
-    fn add(&mut self, attr: &FileAttr, next: u64, ttl: Duration, name: &[u8]) -> bool {
-        self.put((attr.ino.0, next, attr.kind), name, |out| {
-            put_entry(out, attr, 0, ttl, ttl);
+    fn add(&mut self, item: &DirItemPlus<'_>, attr: Option<&FileAttr>, ttl: Duration) -> bool {
+        let entry = (item.ino.0, item.offset, file_type(item.kind));
+        self.put(entry, item.name, |out| match attr {
+            Some(attr) => put_entry(out, attr, 0, ttl, ttl),
+            // A node id of zero: there are no attributes here, and nothing to count.
+            None => out.extend([0; ENTRY]),
         })
     }
     fn ok(self) {
@@ -527,6 +533,20 @@ impl Offer {
             minor: fields.u32(4),
             readahead: fields.u32(8),
             flags: InitFlags::from_bits_retain(flags),
+        }
+    }
+
+    /// Whether one can agree on it, and on `also`; else why not.
+    pub fn check(&self, also: InitFlags) -> Result<(), String> {
+        let Self { major, minor, .. } = *self;
+        if major != MAJOR || minor < OLDEST {
+            return Err(format!(
+                "the kernel speaks version {major}.{minor} of the FUSE protocol, and {MAJOR}.{OLDEST} is wanted at least"
+            ));
+        }
+        match self.flags.contains(also) {
+            true => Ok(()),
+            false => Err(format!("the kernel does not offer {:?}", also - self.flags)),
         }
     }
 

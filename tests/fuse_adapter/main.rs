@@ -6,6 +6,7 @@
 
 mod mounted;
 mod tree;
+mod walking;
 
 mod caching;
 mod ending;

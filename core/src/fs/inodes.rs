@@ -124,13 +124,6 @@ impl<N> Inodes<N> {
         self.remember_if(When::Epoch(epoch), parent, listing, index)
     }
 
-    /// [`Inodes::remember`] of an entry whose listing may be of a tree before, for a reply of which
-    /// the kernel keeps nothing: an inode that is known stays what it is.
-    pub fn remember_old(&self, parent: Ino, listing: &Arc<Listing<N>>, index: usize) -> Ino {
-        let any = self.remember_if(When::Old, parent, listing, index);
-        any.expect("nothing stands against it")
-    }
-
     /// The number of switches so far, doubled. Waits while one is under way, which is work in
     /// memory alone.
     pub fn epoch(&self) -> u64 {
@@ -167,7 +160,7 @@ impl<N> Inodes<N> {
                     return Some(base);
                 }
                 Some(known) if path.is(known) => {
-                    let replaced = path.count(known, when);
+                    let replaced = path.count(known);
                     if replaced.is_some() {
                         shard.clear_at_hand(base);
                     }
@@ -186,7 +179,7 @@ impl<N> Inodes<N> {
     /// changed `epoch`.
     fn may(&self, when: When) -> bool {
         match when {
-            When::Always | When::Old => true,
+            When::Always => true,
             When::Epoch(epoch) => self.epoch.load(Ordering::Acquire) == epoch,
         }
     }
@@ -355,7 +348,7 @@ impl<N> Inodes<N> {
         let found = self.search(base, *highest, |known| {
             let is_it = path.is(known);
             if is_it {
-                replaced = path.count(known, when);
+                replaced = path.count(known);
             }
             is_it
         });
@@ -417,8 +410,6 @@ enum When {
     Always,
     /// No switch began since.
     Epoch(u64),
-    /// On none, but what is known already is not moved over.
-    Old,
 }
 
 /// What became of the search for a path among the known inodes.
@@ -462,10 +453,9 @@ impl<N> Path<'_, N> {
 
     /// Counts a look-up of `known`, which is this path, and moves it over to this snapshot unless
     /// that is the older one. Gives what is to be dropped outside of the lock.
-    fn count(&self, known: &mut Known<N>, when: When) -> Option<Arc<Listing<N>>> {
+    fn count(&self, known: &mut Known<N>) -> Option<Arc<Listing<N>>> {
         known.lookups = known.lookups.saturating_add(1);
-        let older = self.listing.is_superseded() || matches!(when, When::Old);
-        if Arc::ptr_eq(&known.listing, self.listing) || older {
+        if Arc::ptr_eq(&known.listing, self.listing) || self.listing.is_superseded() {
             return None;
         }
         known.index =

@@ -24,4 +24,4 @@ pub use error::{FsError, FsErrorKind, FsResult};
 pub use inodes::Dropped;
 pub use listing::{BadName, Listing, ListingBuilder, ListingEntry, NameProblem};
 pub use provider::Provider;
-pub use reply::{Config, DirItem, DirItemPlus, Entry, Found, FsStats, Scan, Take};
+pub use reply::{Config, DirItem, DirItemPlus, Entry, Found, FsStats, Scan, Take, Told};

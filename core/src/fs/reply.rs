@@ -71,8 +71,8 @@ pub struct DirItem<'a> {
 /// One entry of a directory with its attributes, for `readdirplus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirItemPlus<'a> {
-    /// The inode's number. Counted like a look-up, but for `.` and `..`, which the kernel does
-    /// not count either (`FUSE_READDIRPLUS` in its `fuse_direntplus_link`).
+    /// The inode's number. With attributes it is counted like a look-up, but for `.` and `..`, which the
+    /// kernel does not count either (`FUSE_READDIRPLUS` in its `fuse_direntplus_link`).
     pub ino: Ino,
     /// Where to go on after this entry.
     pub offset: u64,
@@ -80,9 +80,18 @@ pub struct DirItemPlus<'a> {
     pub kind: Kind,
     /// The name; `.` and `..` come first.
     pub name: &'a [u8],
-    /// The attributes, or `None` while the size is unknown: then the kernel must ask again
-    /// before it shows any (a time-to-live of zero).
+    /// The attributes, or `None` while the size is unknown and where none are wanted ([`Told`]): whoever
+    /// wants them looks the name up.
     pub attr: Option<Attr>,
+}
+
+/// Whose attributes `readdirplus` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Every entry's.
+    All,
+    /// Those of directories only: for a reader that goes through them and looks at no file.
+    Dirs,
 }
 
 /// An open directory. It holds one snapshot, so offsets can't shift while it is read, whatever

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bonsaifs_core::fs::{
-    AsyncFs, Attr, Config, Entry, FsErrorKind, FsResult, Ino, Kind, Scan, Take,
+    AsyncFs, Attr, Config, Entry, FsErrorKind, FsResult, Ino, Kind, Scan, Take, Told,
 };
 use bytes::Bytes;
 
@@ -316,7 +316,8 @@ impl Kernel {
             }
             1 => self.dirs[at].2 = 0,
             2..=4 => self.dirs[at].2 = self.readdir(handle, offset, room),
-            _ => self.dirs[at].2 = self.readdirplus(handle, ino, offset, room),
+            5 => self.dirs[at].2 = self.readdirplus(handle, ino, offset, room, Told::Dirs),
+            _ => self.dirs[at].2 = self.readdirplus(handle, ino, offset, room, Told::All),
         }
     }
 
@@ -357,23 +358,21 @@ impl Kernel {
         next
     }
 
-    fn readdirplus(&mut self, handle: u64, ino: Ino, offset: u64, room: usize) -> u64 {
+    fn readdirplus(&mut self, handle: u64, ino: Ino, offset: u64, room: usize, told: Told) -> u64 {
         let scan = self.fs.dir_handle(handle).expect("it is open");
         let dir = self.known[&ino].node;
         let (mut next, mut left) = (offset, room);
         let mut taken = Vec::new();
         let fs = Arc::clone(&self.fs);
-        fs.readdirplus(&scan, offset, &mut |item| {
+        fs.readdirplus(&scan, offset, told, &mut |item| {
             if left == 0 {
                 return Take::Full;
             }
             left -= 1;
             let (name, node) = self.expected(dir, next).expect("an entry too many");
             assert_eq!(item.name, name.as_bytes());
-            if let Some(node) = node {
-                if let Some(attr) = item.attr {
-                    self.check_attr(attr, node);
-                }
+            if let (Some(node), Some(attr)) = (node, item.attr) {
+                self.check_attr(attr, node);
                 taken.push((item.ino, node));
             }
             next = item.offset;

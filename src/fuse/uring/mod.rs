@@ -12,18 +12,17 @@ mod ring;
 use std::{
     fs, io,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 
 use bonsaifs_core::fs::Provider;
 use fuser::InitFlags;
-use rustix::io::Errno;
 
 use self::queue::Queue;
 use super::{
     Adapter,
-    wire::{self, Offer, Request, Sink, out_header},
+    device::{self, End},
 };
 
 /// Requests that a queue holds at a time, those included that wait for a network. When all are taken the kernel
@@ -57,26 +56,22 @@ pub(super) fn start<P: Provider>(
     fd: &Arc<OwnedFd>,
     ended: impl FnOnce(io::Result<()>) + Send + 'static,
 ) -> io::Result<()> {
-    agree(&mut adapter, fd)?;
-    let adapter = Arc::new(adapter);
-    let end = Arc::new(End::new(ended));
+    let wanted = InitFlags::FUSE_OVER_IO_URING;
+    device::agree(&mut adapter, fd, wanted, Some(MAX_REQUEST))?;
     let queues = spread(&processors("possible")?, &processors("online")?);
-    let (tell, told) = mpsc::channel();
     let threads = queues.len();
+    let end = Arc::new(End::new(ended, threads + 1));
+    let (tell, told) = mpsc::channel();
     for (cpu, mine) in queues {
         let mut slots = Vec::new();
         for queue in mine {
             let depth = if queue == cpu { DEPTH } else { DEPTH_OF_ABSENT };
             slots.extend((0..depth).map(|_| ring::Slot::new(queue, MAX_REQUEST as usize)));
         }
-        let (adapter, fd, tell) = (Arc::clone(&adapter), Arc::clone(fd), tell.clone());
+        let (adapter, fd, tell) = (adapter.clone(), Arc::clone(fd), tell.clone());
         let end = Arc::clone(&end);
-        let run = move || {
-            // What is asked on its processor from now on has no answer, so the mount ends.
-            if let Err(error) = Queue::run(cpu, slots, &fd, &adapter, tell) {
-                end.tell(Err(error));
-            }
-        };
+        // If it fails, what is asked on its processor from now on has no answer, so the mount ends.
+        let run = move || end.tell(Queue::run(cpu, slots, &fd, &adapter, tell));
         thread::Builder::new()
             .name("fuse queue".to_owned())
             .spawn(run)?;
@@ -86,104 +81,7 @@ pub(super) fn start<P: Provider>(
         let started = told.recv();
         started.map_err(|_| io::Error::other("a thread of a queue ended"))??;
     }
-    let fd = Arc::clone(fd);
-    let notes = move || end.tell(take_notes(&adapter, &fd));
-    thread::Builder::new()
-        .name("fuse".to_owned())
-        .spawn(notes)?;
-    Ok(())
-}
-
-/// Whom to tell of the end of a mount; the first who does is heard.
-struct End<F>(Mutex<Option<F>>);
-
-impl<F: FnOnce(io::Result<()>)> End<F> {
-    fn new(tell: F) -> Self {
-        Self(Mutex::new(Some(tell)))
-    }
-
-    fn tell(&self, result: io::Result<()>) {
-        let tell = self
-            .0
-            .lock()
-            .expect("no code panics while it holds it")
-            .take();
-        if let Some(tell) = tell {
-            tell(result);
-        }
-    }
-}
-
-/// The first request, and its answer.
-fn agree<P: Provider>(adapter: &mut Adapter<P>, fd: &Arc<OwnedFd>) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    let length = read(fd, &mut buffer)?;
-    let request = Request::whole(&buffer[..length])
-        .filter(|request| request.header.opcode == wire::INIT)
-        .ok_or_else(|| io::Error::other("the kernel does not begin as it should"))?;
-    let offer = Offer::parse(&request);
-    let wanted = InitFlags::FUSE_OVER_IO_URING;
-    let to_device = ToDevice(Arc::clone(fd));
-    if offer.major != wire::MAJOR || offer.minor < wire::MINOR || !offer.flags.contains(wanted) {
-        to_device.send(request.header.unique, libc::EPROTO, &[]);
-        return Err(io::Error::other(
-            "the kernel does not offer FUSE over io_uring",
-        ));
-    }
-    let mut policy = adapter.agree(offer.flags);
-    policy.max_request = MAX_REQUEST;
-    let answer = offer.accept(&policy, policy.capabilities | wanted);
-    to_device.send(request.header.unique, 0, &[&answer]);
-    tracing::debug!(
-        ?policy,
-        minor = offer.minor,
-        "agreed with the kernel, over io_uring"
-    );
-    Ok(())
-}
-
-/// Takes what comes over /dev/fuse, until the filesystem is unmounted.
-fn take_notes<P: Provider>(adapter: &Adapter<P>, fd: &Arc<OwnedFd>) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let length = match read(fd, &mut buffer) {
-            Ok(length) => length,
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let Some(request) = Request::whole(&buffer[..length]) else {
-            continue;
-        };
-        adapter.take_from_device(&request, ToDevice(Arc::clone(fd)));
-    }
-}
-
-/// Room for one request: what the kernel wants at least for writes of [`MAX_REQUEST`] bytes.
-const BUFFER: usize = MAX_REQUEST as usize + 4096;
-
-fn read(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match rustix::io::read(fd, &mut *buffer) {
-            // A request that was broken off before it was read (ENOENT).
-            Err(Errno::INTR | Errno::AGAIN | Errno::NOENT) => {}
-            result => return Ok(result?),
-        }
-    }
-}
-
-/// Answers over /dev/fuse.
-struct ToDevice(Arc<OwnedFd>);
-
-impl Sink for ToDevice {
-    fn send(self, unique: u64, errno: i32, parts: &[&[u8]]) {
-        let header = out_header(unique, errno, parts.iter().map(|part| part.len()).sum());
-        let mut pieces = vec![io::IoSlice::new(&header)];
-        pieces.extend(parts.iter().map(|part| io::IoSlice::new(part)));
-        // Whoever asked may be gone.
-        if let Err(error) = rustix::io::writev(&self.0, &pieces) {
-            tracing::debug!(%error, "an answer was not taken");
-        }
-    }
+    device::take_from(fd, &adapter, &end)
 }
 
 /// The processors of this machine that are `what`.

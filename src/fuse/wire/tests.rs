@@ -155,36 +155,47 @@ fn directories_are_filled_as_far_as_there_is_room() {
         let mut entries = Entries {
             answer,
             data: Vec::new(),
-            room: 160,
+            room: 320,
         };
         let found = attr(Kind::Dir, 0);
+        let item = |offset, name, kind| DirItemPlus {
+            ino: Ino(99),
+            offset,
+            kind,
+            name,
+            attr: None,
+        };
+        let dir = item(5, b"d", Kind::Dir);
         assert!(!DirPlusReply::add(
             &mut entries,
-            &found,
-            5,
-            Duration::ZERO,
-            b"d"
+            &dir,
+            Some(&found),
+            Duration::ZERO
+        ));
+        let no_attributes = item(6, b"e", Kind::File);
+        assert!(!DirPlusReply::add(
+            &mut entries,
+            &no_attributes,
+            None,
+            Duration::ZERO
         ));
         assert!(DirPlusReply::add(
             &mut entries,
-            &found,
-            6,
-            Duration::ZERO,
-            b"e"
+            &item(7, b"f", Kind::Dir),
+            Some(&found),
+            Duration::ZERO
         ));
         DirPlusReply::ok(entries);
     });
-    let out = Fields(&data);
-    assert_eq!(
-        (
-            data.len(),
-            out.u64(0),
-            out.u64(128),
-            out.u64(136),
-            out.u32(148)
-        ),
-        (160, 99, 99, 5, 4)
-    );
+    let of = |entry: usize| {
+        let fields = Fields(&data[entry * 160..]);
+        let dirent = (fields.u64(128), fields.u64(136), fields.u32(148));
+        (fields.u64(0), dirent)
+    };
+    assert_eq!(data.len(), 320);
+    assert_eq!(of(0), (99, (99, 5, 4)));
+    // A node id of zero stands for no attributes; the entry has its number all the same.
+    assert_eq!(of(1), (0, (99, 6, 8)));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::AsyncFs;
 use crate::fs::{
-    Attr, DirItem, DirItemPlus, FsErrorKind, FsResult, Ino, Kind, Provider, Scan, Take,
+    Attr, DirItem, DirItemPlus, FsErrorKind, FsResult, Ino, Kind, Provider, Scan, Take, Told,
 };
 
 /// Offsets before the first entry of a listing: `.` and `..`.
@@ -93,9 +93,10 @@ impl<P: Provider> AsyncFs<P> {
         }
     }
 
-    /// Hands the entries from `offset` on with their attributes to `take`, until that says there
-    /// is no more room. Each entry but `.` and `..` is counted like a look-up before `take` sees
-    /// it, so no forget can come too early; one that finds no room is taken back.
+    /// Hands the entries from `offset` on to `take`, those that `told` names with their attributes, until
+    /// that says there is no more room. An entry with attributes, but for `.` and `..`, is counted like a
+    /// look-up before `take` sees it, so no forget can come too early; one that finds no room is taken
+    /// back. One without is not counted.
     ///
     /// A size that is not known and not to be had at once leaves its entry without attributes; it
     /// never fails the directory. A directory opened before a switch to another tree has none at
@@ -104,6 +105,7 @@ impl<P: Provider> AsyncFs<P> {
         &self,
         scan: &Scan<P::Node>,
         offset: u64,
+        told: Told,
         take: &mut dyn FnMut(DirItemPlus<'_>) -> Take,
     ) {
         self.tell_scan(scan, offset);
@@ -116,32 +118,50 @@ impl<P: Provider> AsyncFs<P> {
                 attr: self.attr_of_dir(ino),
             };
             let (item, counted) = match place {
-                Place::Dot => (dot(scan.ino, b"."), None),
-                Place::DotDot => (dot(scan.parent, b".."), None),
+                Place::Dot => (dot(scan.ino, b"."), false),
+                Place::DotDot => (dot(scan.parent, b".."), false),
                 Place::Entry(index) => {
-                    let listing = &scan.listing;
-                    let (inodes, dir) = (&self.inodes, scan.ino);
-                    let attr = self.attr_now(listing, index).and_then(Result::ok);
-                    let (ino, attr) = match inodes.remember_at(scan.epoch, dir, listing, index) {
-                        Some(ino) => (ino, attr),
-                        None => (inodes.remember_old(dir, listing, index), None),
-                    };
-                    let item = DirItemPlus {
-                        ino,
-                        offset: next,
-                        kind: listing.kind(index),
-                        name: listing.name(index),
-                        attr,
-                    };
-                    (item, Some(ino))
+                    let item = self.entry_of(scan, index, next, told);
+                    (item, item.attr.is_some())
                 }
             };
             if take(item) == Take::Full {
-                if let Some(ino) = counted {
-                    self.inodes.forget(ino, 1);
+                if counted {
+                    self.inodes.forget(item.ino, 1);
                 }
                 return;
             }
+        }
+    }
+
+    /// Entry `index` of a directory, counted if it has attributes.
+    fn entry_of<'a>(
+        &self,
+        scan: &'a Scan<P::Node>,
+        index: usize,
+        next: u64,
+        told: Told,
+    ) -> DirItemPlus<'a> {
+        let (dir, listing) = (scan.ino, &scan.listing);
+        let kind = listing.kind(index);
+        let attr = match told == Told::All || kind == Kind::Dir {
+            true => self.attr_now(listing, index).and_then(Result::ok),
+            false => None,
+        };
+        let known = attr.and_then(|attr| {
+            let ino = self.inodes.remember_at(scan.epoch, dir, listing, index)?;
+            Some((ino, attr))
+        });
+        let (ino, attr) = match known {
+            Some((ino, attr)) => (ino, Some(attr)),
+            None => (self.inodes.number(dir, listing, index), None),
+        };
+        DirItemPlus {
+            ino,
+            offset: next,
+            kind,
+            name: listing.name(index),
+            attr,
         }
     }
 

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::*;
 use crate::{
-    fs::{AsyncFs, Config, Either, Entry, Ino, Take},
+    fs::{AsyncFs, Config, Either, Entry, Ino, Take, Told},
     sync::{AtomicU32, Ordering},
     testing::Tasks,
 };
@@ -368,7 +368,7 @@ fn a_provider_hears_that_its_entries_are_read() {
         let dir = run(fs.lookup(Ino::ROOT, path.as_bytes())).expect("there");
         let scan = run(fs.scan(dir.ino)).expect("a directory");
         fs.readdir(&scan, offset, &mut |_| Take::More);
-        fs.readdirplus(&scan, offset, &mut |_| Take::More);
+        fs.readdirplus(&scan, offset, Told::All, &mut |_| Take::More);
     };
     read("left", 0);
     assert_eq!(told(), [2, 0]);

@@ -1,7 +1,7 @@
 //! Open directories and handles.
 
 use super::*;
-use crate::fs::{DirItem, DirItemPlus, Scan, Take};
+use crate::fs::{DirItem, DirItemPlus, Kind, Scan, Take, Told};
 
 fn names(fs: &AsyncFs<Tree>, scan: &Scan<u32>, offset: u64) -> Vec<Vec<u8>> {
     let mut names = Vec::new();
@@ -66,7 +66,7 @@ fn readdirplus_counts_each_entry_it_gives_and_no_other() {
     let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
     for room in 0..=7 {
         let mut taken = Vec::new();
-        fs.readdirplus(&scan, 0, &mut |item: DirItemPlus<'_>| {
+        fs.readdirplus(&scan, 0, Told::All, &mut |item: DirItemPlus<'_>| {
             if taken.len() == room {
                 return Take::Full;
             }
@@ -91,7 +91,7 @@ fn readdirplus_tells_the_attributes_of_the_dots_too() {
     let a = look_up(&fs, "a");
     let scan = run(fs.scan(a.ino)).expect("a directory");
     let mut dots = Vec::new();
-    fs.readdirplus(&scan, 0, &mut |item| {
+    fs.readdirplus(&scan, 0, Told::All, &mut |item| {
         dots.push(item.attr);
         if dots.len() == 2 {
             Take::Full
@@ -109,7 +109,7 @@ fn readdirplus_leaves_a_size_that_is_not_at_hand_open() {
     let fs = fs(When::Soon);
     let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
     let mut attrs = Vec::new();
-    fs.readdirplus(&scan, 2, &mut |item| {
+    fs.readdirplus(&scan, 2, Told::All, &mut |item| {
         attrs.push((item.name.to_vec(), item.attr));
         Take::More
     });
@@ -118,8 +118,24 @@ fn readdirplus_leaves_a_size_that_is_not_at_hand_open() {
         (name.as_bytes().to_vec(), known.then(|| attr(*node, *kind)))
     };
     assert_eq!(attrs, entries(ROOT).iter().map(known).collect::<Vec<_>>());
-    assert_eq!(fs.stats().inodes, 6, "counted all the same");
+    assert_eq!(fs.stats().inodes, 5, "all but the one that has none");
     assert_eq!(fs.provider().asked(Call::Size(2)), 0);
+}
+
+#[test]
+fn readdirplus_tells_of_directories_only_where_that_is_enough() {
+    let fs = fs(When::Now);
+    let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
+    let mut told = Vec::new();
+    fs.readdirplus(&scan, 2, Told::Dirs, &mut |item| {
+        assert_eq!(item.attr.is_some(), item.kind == Kind::Dir);
+        told.push((item.ino, item.kind));
+        Take::More
+    });
+    let dirs = told.iter().filter(|(_, kind)| *kind == Kind::Dir).count();
+    assert_eq!(fs.stats().inodes, 1 + dirs as u64);
+    // A file has the number that it gets when it is looked up.
+    assert_eq!(told[1], (look_up(&fs, "b").ino, Kind::File));
 }
 
 /// Museum 24: offsets are those of the snapshot that was opened.
