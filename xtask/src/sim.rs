@@ -12,6 +12,8 @@ use crate::summary::Summary;
 
 /// How long a seed may take by the clock: what takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often to say how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How long shrinking may take.
 const SHRINKING: Duration = Duration::from_secs(600);
 /// Failures that are shrunk and written down in one hunt.
@@ -85,6 +87,7 @@ pub fn run(options: &Options) -> ExitCode {
     let busy_before = children_time();
     let mut summary = Summary::default();
     let mut running: Vec<Run> = Vec::new();
+    let mut told = began;
     let mut next = options.from;
     let end = options.from + options.seeds;
     loop {
@@ -114,6 +117,10 @@ pub fn run(options: &Options) -> ExitCode {
         }
         if running.is_empty() {
             break;
+        }
+        if told.elapsed() > TELL_EVERY {
+            told = Instant::now();
+            eprintln!("{}", summary.progress(options.seeds));
         }
         thread::sleep(Duration::from_millis(1));
     }

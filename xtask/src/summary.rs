@@ -11,8 +11,9 @@ use serde_json::Value;
 /// All runs of a hunt.
 #[derive(Default)]
 pub struct Summary {
-    begun: BTreeSet<u64>,
-    ended: BTreeSet<u64>,
+    ended: u64,
+    /// Seeds that began and never ended.
+    hung: BTreeSet<u64>,
     operations: u64,
     simulated_ms: u64,
     counts: BTreeMap<String, u64>,
@@ -21,20 +22,22 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes in the lines of one process.
+    /// Takes in all the lines of one process.
     pub fn read(&mut self, lines: &str) {
+        let mut begun = BTreeSet::new();
         for line in lines
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         {
             if let Some(seed) = line["begun"].as_u64() {
-                self.begun.insert(seed);
+                begun.insert(seed);
                 continue;
             }
             let Some(seed) = line["seed"].as_u64() else {
                 continue;
             };
-            self.ended.insert(seed);
+            begun.remove(&seed);
+            self.ended += 1;
             self.operations += line["operations"].as_u64().unwrap_or(0);
             self.simulated_ms += line["simulated_ms"].as_u64().unwrap_or(0);
             for (what, count) in line["counts"].as_object().into_iter().flatten() {
@@ -46,11 +49,16 @@ impl Summary {
                 failed.or_insert((BTreeSet::new(), message)).0.insert(seed);
             }
         }
+        self.hung.extend(begun);
     }
 
-    /// Seeds that began and never ended.
-    fn hung(&self) -> BTreeSet<u64> {
-        self.begun.difference(&self.ended).copied().collect()
+    /// How far a hunt of `all` seeds has come.
+    pub fn progress(&self, all: u64) -> String {
+        format!(
+            "{} of {all} seeds, failed: {:?}",
+            self.ended,
+            first(&self.failed_seeds())
+        )
     }
 
     /// How many seeds failed or hung.
@@ -60,7 +68,7 @@ impl Summary {
 
     /// The seeds that failed or hung.
     pub fn failed_seeds(&self) -> BTreeSet<u64> {
-        let mut seeds = self.hung();
+        let mut seeds = self.hung.clone();
         seeds.extend(self.failed.values().flat_map(|(seeds, _)| seeds));
         seeds
     }
@@ -68,7 +76,7 @@ impl Summary {
     /// For people. The runs took `took` by the clock and `busy` of processor time.
     pub fn text(&self, took: Duration, busy: Duration, jobs: usize) -> String {
         let mut out = String::new();
-        let seeds = self.ended.len() as f64;
+        let seeds = self.ended as f64;
         let rate = |time: Duration| seeds / time.as_secs_f64().max(1e-9);
         // Writing to a string can't fail.
         let _ = writeln!(
@@ -101,8 +109,8 @@ impl Summary {
                 first(seeds)
             );
         }
-        if !self.hung().is_empty() {
-            let _ = writeln!(out, "HUNG, OR DIED: {:?}", first(&self.hung()));
+        if !self.hung.is_empty() {
+            let _ = writeln!(out, "HUNG, OR DIED: {:?}", first(&self.hung));
         }
         if let Some(seed) = self.failed_seeds().first() {
             let _ = write!(
@@ -133,9 +141,14 @@ mod tests {
             "{\"begun\":3}\n",
         ));
         assert_eq!(summary.failed_seeds(), BTreeSet::from([2, 3]));
+        // What another process wrote ends nothing of this one.
+        summary.read(
+            "{\"seed\":3,\"property\":null,\"operations\":0,\"simulated_ms\":0,\"counts\":{}}\n",
+        );
+        assert_eq!(summary.progress(9), "3 of 9 seeds, failed: [2, 3]");
         let text = summary.text(Duration::from_secs(1), Duration::from_secs(4), 1);
-        assert!(text.contains("2 seeds, 13 operations (6 a seed)"), "{text}");
-        assert!(text.contains("2.0 seeds/s with 1 jobs, 0.5 a second of processor time"));
+        assert!(text.contains("3 seeds, 13 operations (4 a seed)"), "{text}");
+        assert!(text.contains("3.0 seeds/s with 1 jobs, 0.8 a second of processor time"));
         assert!(text.contains("FAILED \"truth\": 1 seeds"), "{text}");
         assert!(text.contains("HUNG, OR DIED: [3]"), "{text}");
         assert!(text.contains("         3  a\n"), "{text}");
