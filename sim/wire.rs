@@ -151,8 +151,9 @@ impl Watch for Wire {
             }
         }
         if !wants.is_empty() {
+            let deep = command.filter() != Some(ONLY_WANTED);
             self.verdicts
-                .judge(one_flight::NAME, inner.flights.begin(id, wants));
+                .judge(one_flight::NAME, inner.flights.begin(id, deep, wants));
         }
         inner.open.insert(
             id,

@@ -6,7 +6,10 @@ use std::{
     collections::BTreeSet,
     future::Future,
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -35,6 +38,31 @@ use crate::{
     wire::Wire,
 };
 
+/// See [`Mounted::untold`].
+#[derive(Default)]
+pub struct Untold(RefCell<Option<(Oid, Arc<AtomicBool>)>>);
+
+impl Untold {
+    /// A refresh begins, of a mount that shows `commit`. What it gives is set once the kernel was told.
+    pub fn begin(&self, commit: Oid) -> Arc<AtomicBool> {
+        let told = Arc::new(AtomicBool::new(false));
+        *self.0.borrow_mut() = Some((commit, Arc::clone(&told)));
+        told
+    }
+
+    /// Whether it is so, of a mount that shows `commit`.
+    pub fn is_so(&self, commit: Oid) -> bool {
+        let under_way = self.0.borrow();
+        let under_way = under_way.as_ref();
+        under_way.is_some_and(|(before, told)| *before != commit && !told.load(Ordering::Relaxed))
+    }
+
+    /// It is over, however it ended.
+    pub fn end(&self) {
+        *self.0.borrow_mut() = None;
+    }
+}
+
 /// A mount in use.
 pub struct Mounted {
     pub world: Shared,
@@ -51,6 +79,9 @@ pub struct Mounted {
     pub refreshing: tokio::sync::Mutex<()>,
     /// When the refresh under way began.
     pub refresh_began: Cell<Duration>,
+    /// Whether a switch has happened that the kernel was not told of yet. What is answered in this moment may be
+    /// of a directory that has gone, and will be dropped with it.
+    pub untold: Untold,
     /// Steps under way, for checks that want a moment of rest.
     pub busy: Cell<u64>,
     /// No new steps: an unmount waits for those under way.

@@ -176,6 +176,11 @@ impl Front {
         Self { fs, wired }
     }
 
+    /// What is shown.
+    pub fn commit(&self) -> Oid {
+        self.fs.provider().commit()
+    }
+
     /// Whether a program can ask for this name: the kernel ends a name at a NUL, and goes up by itself.
     pub fn can_ask_for(&self, name: &[u8]) -> bool {
         self.wired.is_none() || !(name.contains(&0) || name == b"..")

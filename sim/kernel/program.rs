@@ -138,7 +138,14 @@ impl Run<'_> {
         let entry = match entry {
             Ok(entry) => {
                 let times = self.at.times_of(path, shown);
-                self.judge(truth::NAME, truth::attr(&entry, &times, &found.attr));
+                let check = truth::attr(&entry, &times, &found.attr);
+                if check.is_err() && self.at.untold.is_so(self.at.front.commit()) {
+                    // Where a directory could not be compared with what it is now, it is another one: what was
+                    // found in the old one is dropped with it, in a moment.
+                    self.at.front.forget(&[(found.ino, 1)]);
+                    return Err(Stop::Moved);
+                }
+                self.judge(truth::NAME, check);
                 self.numbered(path, found.attr.kind, found.ino);
                 Some((entry, shown))
             }

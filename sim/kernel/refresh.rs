@@ -1,6 +1,6 @@
 //! `bonsai refresh`: the mount moves on to what its branch means now, while programs go on.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use bonsaifs_core::fs::Dropped;
 
@@ -33,6 +33,7 @@ impl Mounted {
             .borrow_mut()
             .begin(begin, format!("{name}: refresh"));
         let told = Arc::clone(&self.told);
+        let is_told = self.untold.begin(self.fs.provider().commit());
         let all = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&all);
         let forget = move |dropped: &[Dropped]| {
@@ -40,9 +41,11 @@ impl Mounted {
             kept.extend(dropped.iter().cloned());
             let mut told = told.lock().expect("a list that is only pushed to");
             told.extend(dropped.iter().cloned());
+            is_told.store(true, Ordering::Relaxed);
             Ok(())
         };
         let result = self.fs.provider().move_on(&self.fs, forget).await;
+        self.untold.end();
         world.under_way.borrow_mut().end(id);
         let after = self.times_shown();
         let outcome = match &result {

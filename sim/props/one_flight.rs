@@ -27,8 +27,9 @@ pub enum Rule {
 /// Sees one mount's requests for objects.
 pub struct OneFlight {
     rule: Rule,
-    /// What is wanted now, by exchange.
-    open: BTreeMap<u64, Vec<Oid>>,
+    /// What is wanted now, by exchange, and whether trees come with all that is below them: such a request is
+    /// another one than for the tree alone, which somebody waits for.
+    open: BTreeMap<u64, (bool, Vec<Oid>)>,
     /// What was asked for and not kept from coming, by processes before this one too.
     ever: Arc<Mutex<BTreeSet<Oid>>>,
     /// Objects that are too large to be prefetched.
@@ -50,17 +51,18 @@ impl OneFlight {
         }
     }
 
-    /// A request for `wants` goes out.
-    pub fn begin(&mut self, exchange: u64, wants: Vec<Oid>) -> Check {
-        let check = self.judge(&wants);
+    /// A request for `wants` goes out, `deep` if for all that is below them too.
+    pub fn begin(&mut self, exchange: u64, deep: bool, wants: Vec<Oid>) -> Check {
+        let check = self.judge(deep, &wants);
         self.ever().extend(&wants);
-        self.open.insert(exchange, wants);
+        self.open.insert(exchange, (deep, wants));
         check
     }
 
-    fn judge(&self, wants: &[Oid]) -> Check {
+    fn judge(&self, deep: bool, wants: &[Oid]) -> Check {
         for oid in wants {
-            if self.rule != Rule::Forgetful && self.open.values().any(|open| open.contains(oid)) {
+            let is_same = |open: &(bool, Vec<Oid>)| open.0 == deep && open.1.contains(oid);
+            if self.rule != Rule::Forgetful && self.open.values().any(is_same) {
                 return Err(format!("{oid} is asked for while a request for it is out"));
             }
             if self.rule == Rule::OnceForAll && self.ever().contains(oid) {
@@ -78,7 +80,7 @@ impl OneFlight {
     /// was for. True if it was broken off for a large object. For its size one may be asked for more
     /// than once, and not only there.
     pub fn end(&mut self, exchange: u64, dropped: bool, ahead: bool) -> bool {
-        let wants = self.open.remove(&exchange).unwrap_or_default();
+        let (_, wants) = self.open.remove(&exchange).unwrap_or_default();
         if dropped && let Some(first) = wants.iter().position(|oid| self.large.contains(oid)) {
             // The server sends in the order asked: what stands before the first large one came.
             let again = match !ahead || self.broke.insert(wants[first]) {
@@ -113,26 +115,36 @@ mod tests {
         ] {
             let ever = Arc::default();
             let mut flights = OneFlight::new(rule, Arc::clone(&ever), BTreeSet::new());
-            assert_eq!(flights.begin(1, vec![oid("a"), oid("b")]), Ok(()));
-            assert_eq!(flights.begin(2, vec![oid("c")]), Ok(()));
-            assert_eq!(flights.begin(3, vec![oid("b")]).is_ok(), at_once);
+            assert_eq!(flights.begin(1, false, vec![oid("a"), oid("b")]), Ok(()));
+            assert_eq!(flights.begin(2, false, vec![oid("c")]), Ok(()));
+            assert_eq!(flights.begin(3, false, vec![oid("b")]).is_ok(), at_once);
             (1..=3).for_each(|exchange| assert!(!flights.end(exchange, exchange == 1, false)));
-            assert_eq!(flights.begin(4, vec![oid("a")]).is_ok(), later);
+            assert_eq!(flights.begin(4, false, vec![oid("a")]).is_ok(), later);
             let mut remounted = OneFlight::new(rule, ever, BTreeSet::new());
-            assert_eq!(remounted.begin(1, vec![oid("c")]).is_ok(), later);
+            assert_eq!(remounted.begin(1, false, vec![oid("c")]).is_ok(), later);
         }
     }
+
+    #[test]
+    fn a_tree_and_all_that_is_below_it_are_two_requests() {
+        let mut flights = OneFlight::new(Rule::OneAtATime, Arc::default(), BTreeSet::new());
+        assert_eq!(flights.begin(1, false, vec![oid("a")]), Ok(()));
+        assert_eq!(flights.begin(2, true, vec![oid("a"), oid("b")]), Ok(()));
+        assert!(flights.begin(3, true, vec![oid("b")]).is_err());
+        assert!(flights.begin(4, false, vec![oid("a")]).is_err());
+    }
+
     #[test]
     fn only_what_a_large_object_kept_from_coming_may_be_asked_for_again() {
         let [a, large, b] = ["a", "large", "b"].map(oid);
         let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
-        assert_eq!(flights.begin(1, vec![a, large, b]), Ok(()));
+        assert_eq!(flights.begin(1, false, vec![a, large, b]), Ok(()));
         assert!(flights.end(1, true, true));
-        assert!(flights.begin(2, vec![a]).is_err());
-        assert_eq!(flights.begin(3, vec![b, large]), Ok(()));
+        assert!(flights.begin(2, false, vec![a]).is_err());
+        assert_eq!(flights.begin(3, false, vec![b, large]), Ok(()));
         assert!(!flights.end(3, false, false));
-        assert!(flights.begin(4, vec![b]).is_err());
-        assert!(flights.begin(5, vec![large]).is_err());
+        assert!(flights.begin(4, false, vec![b]).is_err());
+        assert!(flights.begin(5, false, vec![large]).is_err());
     }
 
     #[test]
@@ -140,9 +152,9 @@ mod tests {
         let [large, b] = ["large", "b"].map(oid);
         let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
         for exchange in 1..=2 {
-            assert_eq!(flights.begin(exchange, vec![large, b]), Ok(()));
+            assert_eq!(flights.begin(exchange, false, vec![large, b]), Ok(()));
             assert!(flights.end(exchange, true, true));
         }
-        assert!(flights.begin(3, vec![large, b]).is_err());
+        assert!(flights.begin(3, false, vec![large, b]).is_err());
     }
 }

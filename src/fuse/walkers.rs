@@ -28,8 +28,9 @@ use bonsaifs_core::fs::{Ino, Kind, Listing, Told};
 const FIRST_WAIT: u32 = 8;
 /// How many times as many before the next, each time that it was wrong.
 const WAIT_FACTOR: u32 = 8;
-/// Entries of a directory that is good for a trial: few files to look up if it is wrong.
-const SMALL: usize = 32;
+/// Entries that a directory may have for a trial, for each that the thread got in full: what it costs to be wrong, which is
+/// a look-up of each file, is little beside what the thread has read.
+const ENTRIES_EACH: usize = 4;
 /// Trials that nobody minded, until a thread gets directories of any size that way.
 const TRIALS: u32 = 3;
 /// Look-ups by other threads in directories that one walks through, until it is taken for no walker: a search has its
@@ -78,9 +79,9 @@ impl Walker {
         if self.trials >= TRIALS {
             return Told::Dirs;
         }
+        let few = listing.len() <= ENTRIES_EACH * self.full as usize;
         let has_file = || listing.iter().any(|entry| entry.kind != Kind::Dir);
-        let fit = || listing.len() <= SMALL && has_file();
-        if self.full >= self.wait && fit() {
+        if self.full >= self.wait && few && has_file() {
             self.trials += 1;
             return Told::Dirs;
         }
@@ -228,8 +229,8 @@ mod tests {
     fn who_looks_at_no_file_is_told_of_directories() {
         let walkers = Walkers::default();
         walking(&walkers, 0);
-        // While it is a trial, of small directories only.
-        assert_eq!(walkers.told(FIND, Ino(20), &listing(40, 0), 0), Told::All);
+        // While it is a trial, of small directories only: eight came in full.
+        assert_eq!(walkers.told(FIND, Ino(20), &listing(33, 0), 0), Told::All);
         assert_eq!(walkers.told(FIND, Ino(21), &listing(0, 3), 0), Told::All);
         assert_eq!(next(&walkers, 22), Told::Dirs);
         assert_eq!(next(&walkers, 23), Told::Dirs);
@@ -242,6 +243,16 @@ mod tests {
             let told = walkers.told(0, Ino(number), &listing(2, 1), 0);
             assert_eq!(told, Told::All);
         }
+    }
+
+    #[test]
+    fn after_many_directories_large_ones_are_good_for_a_trial() {
+        let walkers = Walkers::default();
+        let large = listing(1000, 0);
+        let told = |at| walkers.told(FIND, Ino(at), &large, 0);
+        let full = (0..).take_while(|at| told(*at) == Told::All).count();
+        assert_eq!(full, 250);
+        assert!((1000..1100).all(|at| told(at) == Told::Dirs));
     }
 
     #[test]

@@ -56,6 +56,8 @@ const DOUBLINGS: u32 = 6;
 /// How many objects may lie unread, however small they are; where everything is to come, of how many is
 /// remembered that they lie unread. A hundred bytes each.
 const MAX_UNREAD: usize = choose(1 << 16, 64) as usize;
+/// Of how many objects is remembered that they are too large for a prefetch.
+const MAX_LARGE: usize = 4096;
 /// What an object is taken for before any came, in bytes.
 const FIRST_GUESS: u64 = choose(8 << 10, 512);
 
@@ -124,6 +126,8 @@ pub(super) struct Scan {
     failures: u32,
     /// Whether everything is to come, so that nothing is given up.
     all: bool,
+    /// What was too large for a prefetch: it comes when somebody wants it.
+    large: FxHashSet<Oid>,
     figures: Figures,
 }
 
@@ -147,6 +151,7 @@ impl Scan {
             paused_until: Duration::ZERO,
             failures: 0,
             all: false,
+            large: FxHashSet::default(),
             figures: Figures::default(),
         }
     }
@@ -428,6 +433,9 @@ impl Scan {
             let Some((oid, place)) = self.ready.pop_front() else {
                 break;
             };
+            if self.large.contains(&oid) {
+                continue;
+            }
             let unread = Unread {
                 place,
                 size: None,
@@ -525,9 +533,18 @@ impl Scan {
         }
         match result.unfinished {
             None => {}
-            // The first that did not come is most likely the one that is too large; if not, the next try
-            // tells.
-            Some(Unfinished::TooLarge) => self.again(rest.into_iter().skip(1)),
+            Some(Unfinished::TooLarge) => {
+                let mut rest = rest.into_iter();
+                // The first that did not come is most likely the one that is too large; if not, the next try
+                // tells.
+                if let Some((large, _)) = rest.next() {
+                    if self.large.len() == MAX_LARGE {
+                        self.large.clear();
+                    }
+                    self.large.insert(large);
+                }
+                self.again(rest);
+            }
             Some(Unfinished::Failed(OriginError::MissingObject {
                 oid: Some(missing), ..
             })) => self.again(rest.into_iter().filter(|(oid, _)| *oid != missing)),

@@ -276,6 +276,43 @@ fn what_is_too_large_is_left_out_and_the_rest_asked_for_again() {
     assert_eq!(scan.next_batch(NOW), batch[3..]);
 }
 
+/// Simulation, seed 300170: a large file that is in two directories broke off a prefetch for each.
+#[test]
+fn what_was_too_large_once_is_not_asked_for_again_elsewhere() {
+    let (tree, listing) = files("d/", 3);
+    let (_, other) = files("d/", 3);
+    let mut scan = Scan::new(MEMORY);
+    let first = scan.listed(tree, &listing);
+    scan.missed(Place {
+        dir: first,
+        index: 0,
+    });
+    scan.missed(Place {
+        dir: first,
+        index: 1,
+    });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &listing);
+    let batch = scan.next_batch(NOW);
+    let result = Prefetched {
+        asked: batch.clone(),
+        came: Vec::new(),
+        unfinished: Some(Unfinished::TooLarge),
+    };
+    scan.ended(&batch, result, NOW);
+    assert_eq!(scan.next_batch(NOW), batch[1..]);
+    // Another tree with the same files.
+    let dir = scan.listed(id("another tree"), &other);
+    for oid in &batch[1..] {
+        scan.used(oid, 1);
+    }
+    scan.missed(Place { dir, index: 0 });
+    scan.missed(Place { dir, index: 1 });
+    let step = scan.next_step(NOW).expect("evidence");
+    scan.take_step(step, &other);
+    assert!(!scan.next_batch(NOW).contains(&batch[0]));
+}
+
 #[test]
 fn what_the_origin_does_not_have_is_left_out() {
     let (mut scan, ..) = scanned("d/", 8);

@@ -109,6 +109,8 @@ impl<P: Provider> AsyncFs<P> {
         take: &mut dyn FnMut(DirItemPlus<'_>) -> Take,
     ) {
         self.tell_scan(scan, offset);
+        // Nobody is asked for a size that is not told.
+        let told = (self.inodes.epoch() == scan.epoch).then_some(told);
         for (next, place) in places(scan, offset) {
             let dot = |ino, name| DirItemPlus {
                 ino,
@@ -140,13 +142,15 @@ impl<P: Provider> AsyncFs<P> {
         scan: &'a Scan<P::Node>,
         index: usize,
         next: u64,
-        told: Told,
+        told: Option<Told>,
     ) -> DirItemPlus<'a> {
         let (dir, listing) = (scan.ino, &scan.listing);
         let kind = listing.kind(index);
-        let attr = match told == Told::All || kind == Kind::Dir {
-            true => self.attr_now(listing, index).and_then(Result::ok),
-            false => None,
+        let attr = match (told, kind) {
+            (Some(Told::All), _) | (Some(Told::Dirs), Kind::Dir) => {
+                self.attr_now(listing, index).and_then(Result::ok)
+            }
+            _ => None,
         };
         let known = attr.and_then(|attr| {
             let ino = self.inodes.remember_at(scan.epoch, dir, listing, index)?;

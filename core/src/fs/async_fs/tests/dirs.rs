@@ -199,3 +199,39 @@ fn closing_takes_back_only_what_opening_held() {
     fs.release_dir(held);
     assert_eq!(fs.stats().inodes, 1);
 }
+
+fn attributes(fs: &AsyncFs<Tree>, scan: &Scan<u32>) -> Vec<bool> {
+    let mut told = Vec::new();
+    fs.readdirplus(scan, 2, Told::All, &mut |item| {
+        told.push(item.attr.is_some());
+        Take::More
+    });
+    told
+}
+
+fn switched(fs: &AsyncFs<Tree>, root: u32) {
+    let switch = run(fs.prepare_switch(root, attr(root, Kind::Dir))).expect("both are there");
+    fs.switch(switch).expect("nobody was first");
+}
+
+/// Simulation, seed 304161: an open directory lost its attributes with each look that found nothing new.
+#[test]
+fn a_switch_to_the_same_tree_changes_nothing() {
+    let fs = fs(When::Now);
+    let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
+    let before = fs.inodes.epoch();
+    switched(&fs, ROOT);
+    assert_eq!(fs.inodes.epoch(), before);
+    assert_eq!(attributes(&fs, &scan), [true; 5]);
+}
+
+/// Simulation, seed 304161: sizes that nobody was told of counted as read.
+#[test]
+fn a_directory_from_before_a_switch_asks_for_no_size() {
+    let fs = fs(When::Now);
+    let scan = run(fs.scan(Ino::ROOT)).expect("a directory");
+    switched(&fs, 1);
+    assert_eq!(attributes(&fs, &scan), [false; 5]);
+    assert_eq!(fs.provider().asked(Call::Size(2)), 0);
+    assert_eq!(fs.stats().inodes, 1);
+}
