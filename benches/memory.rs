@@ -1,7 +1,7 @@
 //! The memory of a mount's process after `find` over millions of names, and after the kernel has
 //! forgotten them again, beside its budget and 64 MiB.
 //!
-//! usage: cargo bench --bench memory -- [--entries N]… [--memory MIB] [--transport dev|uring] [--bonsai PATH]
+//! usage: cargo bench --bench memory -- [--entries N]… [--look] [--memory MIB] [--transport dev|uring] [--bonsai PATH]
 //!
 //! Wants root, as it drops the kernel's caches. Each number of entries gets a mount of its own.
 //!
@@ -9,8 +9,8 @@
 //! only names are read. Directories must not share a tree: listings are kept by the tree's id, so a
 //! million files in copies of one tree would be one listing in memory. Therefore each has one name that
 //! no other has, which makes each a tree, a listing and nodes of its own; on the disk they are small all the
-//! same, as deltas of one another. `find` goes without `stat` but on directories; what it printed is
-//! counted, so a walk that ended early is an error.
+//! same, as deltas of one another. `find` goes without `stat` but on directories, with `--look` on each file too; what
+//! it printed is counted, so a walk that ended early is an error.
 //!
 //! After the caches are dropped the kernel takes its time to tell what it forgot: the figures are taken when
 //! the number of inodes falls no more.
@@ -50,6 +50,8 @@ struct Options {
     memory: u64,
     /// How the mount's requests come.
     transport: String,
+    /// Whether each file is looked at.
+    look: bool,
     binary: PathBuf,
 }
 
@@ -59,6 +61,7 @@ impl Options {
             entries: Vec::new(),
             memory: 256,
             transport: "dev".to_owned(),
+            look: false,
             binary: PathBuf::from(env!("CARGO_BIN_EXE_bonsai")),
         };
         while let Some(word) = words.next() {
@@ -67,6 +70,7 @@ impl Options {
                 "--entries" => options.entries.push(value()?.parse()?),
                 "--memory" => options.memory = value()?.parse()?,
                 "--transport" => options.transport = value()?,
+                "--look" => options.look = true,
                 "--bonsai" => options.binary = PathBuf::from(value()?),
                 // Cargo's own.
                 "--bench" => {}
@@ -272,6 +276,9 @@ fn measure_one(options: &Options, entries: usize, out: &mut impl Write) -> Outco
     let before = Held::of(&mount, daemon)?;
     let mut find = Command::new("find");
     find.arg(".").current_dir(mount.dir());
+    if options.look {
+        find.args(["-uid", "+0", "-o", "-print"]);
+    }
     let Ran {
         time,
         status,

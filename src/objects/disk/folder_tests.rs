@@ -186,6 +186,18 @@ async fn a_commit_is_not_marked_if_trees_left_while_it_came() {
     assert!(tier.is_complete(&commit));
 }
 
+/// Simulation, seed 327484: a process that had seen a pack took it for there after another one had removed it, and marked
+/// a commit whose trees were not there.
+#[tokio::test]
+async fn what_another_process_removed_is_not_taken_for_here() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let tier = repo(dir.path(), "one");
+    let commit = commit(&tier);
+    cache(dir.path()).make_room(0).expect("it works");
+    let _before = tier.trees_went();
+    assert!(!tier.secure(&[commit]).expect("no error"));
+}
+
 #[tokio::test]
 async fn what_a_reader_has_open_can_be_read_to_its_end() {
     let dir = tempfile::tempdir().expect("a temporary folder");

@@ -251,8 +251,14 @@ impl DiskTier {
     }
 
     /// A value that changes whenever commits or trees left the cache: to be taken before the
-    /// download that [`DiskTier::mark_complete`] is called for.
+    /// download that [`DiskTier::mark_complete`] is called for. What left before is not taken for here after this.
     pub fn trees_went(&self) -> TreesWent {
+        let went = self.went();
+        self.refresh();
+        went
+    }
+
+    fn went(&self) -> TreesWent {
         TreesWent(pieces::trees_went(&*self.disk, &self.dir))
     }
 
@@ -261,7 +267,7 @@ impl DiskTier {
     /// since `before`.
     pub fn mark_complete(&self, commit: &Oid, before: &TreesWent) -> io::Result<()> {
         let _changes = lock_changes(&*self.disk, &self.dir, Hold::Shared)?;
-        if self.trees_went() != *before {
+        if self.went() != *before {
             return Ok(());
         }
         let folder = self.dir.join("bonsai/complete");
