@@ -57,8 +57,11 @@ fn written_tree(input: &mut Input<'_>) -> Vec<u8> {
     out
 }
 
+/// A mode, a name, and the object that it stands for.
+type Cut<'a> = (&'a [u8], &'a [u8], Oid);
+
 /// The entries as they stand: mode, name, id. `None` if the bytes can't be cut into them.
-fn cut(data: &[u8], hash: HashKind) -> Option<Vec<(&[u8], &[u8], Oid)>> {
+fn cut(data: &[u8], hash: HashKind) -> Option<Vec<Cut<'_>>> {
     let mut entries = Vec::new();
     let mut at = 0;
     while at < data.len() {

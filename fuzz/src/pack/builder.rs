@@ -62,7 +62,7 @@ pub fn build(input: &mut Input<'_>) -> Built {
             (0..=3, _) | (_, 0) => whole(input, hash, form % 4),
             (_, len) => {
                 let base = input.below(len);
-                let by = if form % 2 == 0 || backwards {
+                let by = if form.is_multiple_of(2) || backwards {
                     By::Id
                 } else {
                     By::Offset
