@@ -704,15 +704,17 @@ impl From<DirItem<'_>> for Item {
 
 impl From<DirItemPlus<'_>> for Item {
     fn from(item: DirItemPlus<'_>) -> Self {
-        Self {
+        let mut made = Self {
             next: item.offset,
             name: item.name.to_owned(),
             kind: item.kind,
             ino: item.ino,
-            // The dots have some too, and are not counted.
-            attr: item
-                .attr
-                .filter(|_| item.name != b"." && item.name != b".."),
+            attr: None,
+        };
+        // The dots have some too, and are not counted.
+        if !made.is_dot() {
+            made.attr = item.attr;
         }
+        made
     }
 }

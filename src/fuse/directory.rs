@@ -1,9 +1,8 @@
-//! Directories as the kernel reads them. May import: this room, bonsaifs-core, fuser.
+//! Directories as the kernel reads them. May import: this room, bonsaifs-core.
 //!
 //! An entry of `readdirplus` whose attributes are not known has none: a Git tree has no sizes, and a listing must not
 //! wait for them. The kernel then shows name, number and type, makes no inode and counts nothing
-//! (`fuse_direntplus_link` in Linux's fs/fuse/readdir.c: "it only means the userspace filesystem did not want to return
-//! attributes"). Whoever uses the name looks it up, and that waits for the true size.
+//! (a node id of zero, as `fuse_direntplus_link` in Linux's fs/fuse/readdir.c takes it). Whoever uses the name looks it up, and that waits for the true size.
 //!
 //! A placeholder, say a size of 0 with a time to live of zero, would be worse on three counts: it would be written over
 //! an inode in use; listing a directory would wait for each look-up under way in it (`d_alloc_parallel`), so one slow file

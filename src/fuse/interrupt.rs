@@ -3,8 +3,8 @@
 //! The kernel lets go of a request that it has handed out only when it is answered, even if the
 //! process that made it was killed (`request_wait_answer` in Linux's fs/fuse/dev.c). Without more,
 //! Ctrl-C on an `ls` that waits for a dead network would hang until the origin's time is up. The kernel
-//! does say so with FUSE_INTERRUPT, but for every signal, and not over io_uring; a signal that has a handler must
-//! not break off the read of a file. So a request that waits looks now and then whether its process has
+//! does say so with FUSE_INTERRUPT, but for every signal; one that has a handler must not break off the read of
+//! a file. So a request that waits looks now and then whether its process has
 //! SIGKILL pending, which is what the kernel turns every deadly signal into, and is then answered EINTR.
 
 use std::{

@@ -164,7 +164,7 @@ fn a_listing_does_not_overtake_a_look_up() {
 
 /// The same by chance: two list, others open files for the first time.
 #[test]
-fn no_process_sees_a_placeholder() {
+fn no_process_sees_a_size_that_is_not_true() {
     const FILES: usize = 300;
     let tree = Tree::new();
     let dirs: Vec<String> = (0..4).map(|d| format!("d{d}")).collect();
