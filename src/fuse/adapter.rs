@@ -16,7 +16,7 @@ use super::{
     interrupt::{Killed, is_killed},
     operations::refusal,
     policy::{Content, Opens, Policy, Xattrs},
-    reply::Refuse,
+    reply::{Answer, Sink},
     serve::{Call, Shared},
     walkers::Walkers,
 };
@@ -107,19 +107,19 @@ impl<P: Provider> Adapter<P> {
     }
 
     /// Counts and refuses a request of a kind that is never granted.
-    pub(super) fn refuse(&self, op: Op, reply: impl Refuse) {
+    pub(super) fn refuse(&self, op: Op, reply: Answer<impl Sink>) {
         self.count(op);
         reply.refuse(refusal(op));
     }
 
     /// Gives `send` the open directory: the handle's, or, where the kernel opens by itself, the
     /// inode's. Both hold the same snapshot as long as the kernel knows the inode.
-    pub(super) fn with_scan<R: Refuse>(
+    pub(super) fn with_scan<S: Sink>(
         &self,
         call: Call,
         handle: u64,
-        reply: R,
-        send: impl FnOnce(&Shared<P>, R, Scan<P::Node>) + Send + 'static,
+        reply: Answer<S>,
+        send: impl FnOnce(&Shared<P>, Answer<S>, Scan<P::Node>) + Send + 'static,
     ) {
         let ino = call.ino;
         let skipped = self.policy.directories == Opens::Skipped;

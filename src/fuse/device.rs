@@ -21,7 +21,8 @@ use rustix::io::Errno;
 
 use super::{
     Adapter, Threads,
-    wire::{self, Offer, Request, Sink, out_header},
+    reply::{Sink, out_header},
+    wire::{self, Offer, Request},
 };
 
 /// What a request may be longer than what is read or written by it, in bytes.

@@ -15,38 +15,35 @@ use std::time::Duration;
 
 use bonsaifs_core::fs::{Provider, Scan, Take, Told};
 
-use super::{
-    attr::{file_attr, file_type},
-    reply::{DirPlusReply, DirReply},
-    serve::Shared,
-};
+use super::{attr::file_attr, operations::Part, reply::Entries, serve::Shared};
 
 /// The longest name that the kernel takes from a FUSE directory (`FUSE_NAME_MAX`). One longer name
 /// would fail the whole directory with EIO, so it is left out; it couldn't be looked up either.
 const NAME_MAX: usize = 1024;
 
 impl<P: Provider> Shared<P> {
-    /// Answers with as many entries from `offset` as there is room for.
-    pub fn fill(&self, mut reply: impl DirReply, scan: &Scan<P::Node>, offset: u64) {
-        self.fs.readdir(scan, offset, &mut |item| {
+    /// As many entries as there is room for.
+    pub fn fill(&self, part: Part, scan: &Scan<P::Node>) -> Vec<u8> {
+        let mut entries = Entries::new(part.room);
+        self.fs.readdir(scan, part.offset, &mut |item| {
             if item.name.len() > NAME_MAX {
                 return Take::More;
             }
-            take(reply.add(item.ino, item.offset, file_type(item.kind), item.name))
+            take(entries.add(&item))
         });
-        reply.ok();
+        entries.data
     }
 
     /// The same with the attributes that `told` names, which are the kernel's for `ttl`.
     pub fn fill_plus(
         &self,
-        mut reply: impl DirPlusReply,
+        part: Part,
         scan: &Scan<P::Node>,
-        offset: u64,
         told: Told,
         ttl: Duration,
-    ) {
-        self.fs.readdirplus(scan, offset, told, &mut |item| {
+    ) -> Vec<u8> {
+        let mut entries = Entries::new(part.room);
+        self.fs.readdirplus(scan, part.offset, told, &mut |item| {
             if item.name.len() > NAME_MAX {
                 if item.attr.is_some() {
                     self.fs.forget(item.ino, 1);
@@ -54,13 +51,13 @@ impl<P: Provider> Shared<P> {
                 return Take::More;
             }
             let attr = item.attr.map(|attr| file_attr(item.ino, &attr, self.owner));
-            take(reply.add(&item, attr.as_ref(), ttl))
+            take(entries.add_plus(&item, attr.as_ref(), ttl))
         });
-        reply.ok();
+        entries.data
     }
 }
 
-/// `add` says true if there was no room.
+/// `full` says that there was no room.
 fn take(full: bool) -> Take {
     if full { Take::Full } else { Take::More }
 }

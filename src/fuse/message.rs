@@ -16,7 +16,8 @@ use super::{
     attr::Owner,
     interrupt::Killed,
     policy::{Content, Policy, Xattrs},
-    wire::{Request, Sink, out_header},
+    reply::{Sink, out_header},
+    wire::Request,
 };
 
 /// How the kernel hands a message over.

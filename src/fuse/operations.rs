@@ -9,10 +9,7 @@ use super::{
     attr::{BLOCK, file_attr},
     counters::Op,
     policy::{Opens, Xattrs},
-    reply::{
-        AttrReply, DataReply, DirPlusReply, DirReply, EmptyReply, EntryReply, OpenReply, Space,
-        StatfsReply, XattrReply,
-    },
+    reply::{Answer, Sink, Space},
     serve::Call,
 };
 
@@ -25,6 +22,17 @@ pub(super) struct Asked {
     pub ino: u64,
     /// The thread that waits; 0 if it can't be seen from here.
     pub tid: u32,
+}
+
+/// The part of a directory that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// The open directory; nothing where the kernel opens by itself.
+    pub handle: u64,
+    /// Where to go on.
+    pub offset: u64,
+    /// Bytes of the answer.
+    pub room: usize,
 }
 
 /// What every request of a kind is answered with that is never granted.
@@ -58,7 +66,7 @@ fn or_absent(result: FsResult<Entry>) -> FsResult<Option<Entry>> {
 
 /// Answers getxattr and listxattr by their common rule (fuse.4): a size of zero asks how long it
 /// is, and too little room is ERANGE.
-fn send_xattr(reply: impl XattrReply, size: u32, data: &[u8]) {
+fn send_xattr(reply: Answer<impl Sink>, size: u32, data: &[u8]) {
     match u32::try_from(data.len()) {
         Err(_) => reply.refuse(Errno::E2BIG),
         Ok(length) if size == 0 => reply.size(length),
@@ -74,7 +82,7 @@ impl<P: Provider> Adapter<P> {
         Call::new(op, asked.ino, asked.tid)
     }
 
-    pub(super) fn on_lookup(&self, asked: Asked, name: &[u8], reply: impl EntryReply) {
+    pub(super) fn on_lookup<S: Sink>(&self, asked: Asked, name: &[u8], reply: Answer<S>) {
         let call = self.asked(Op::Lookup, asked);
         let (dir, policy) = (call.ino, self.policy);
         self.shared.serve(
@@ -104,7 +112,7 @@ impl<P: Provider> Adapter<P> {
         self.shared.guarded(call, forget);
     }
 
-    pub(super) fn on_getattr(&self, asked: Asked, reply: impl AttrReply) {
+    pub(super) fn on_getattr<S: Sink>(&self, asked: Asked, reply: Answer<S>) {
         let call = self.asked(Op::Getattr, asked);
         let ttl = self.policy.attr_ttl;
         self.shared.serve(
@@ -118,7 +126,7 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_readlink(&self, asked: Asked, reply: impl DataReply) {
+    pub(super) fn on_readlink<S: Sink>(&self, asked: Asked, reply: Answer<S>) {
         let call = self.asked(Op::Readlink, asked);
         self.shared.serve(
             call,
@@ -132,7 +140,7 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_open(&self, asked: Asked, flags: OpenFlags, reply: impl OpenReply) {
+    pub(super) fn on_open<S: Sink>(&self, asked: Asked, flags: OpenFlags, reply: Answer<S>) {
         let call = self.asked(Op::Open, asked);
         if flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.refuse(Errno::EROFS);
@@ -148,7 +156,7 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_read(&self, asked: Asked, offset: u64, size: u32, reply: impl DataReply) {
+    pub(super) fn on_read<S: Sink>(&self, asked: Asked, offset: u64, size: u32, reply: Answer<S>) {
         let call = self.asked(Op::Read, asked);
         self.shared.serve(
             call,
@@ -159,7 +167,7 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_release(&self, asked: Asked, handle: u64, reply: impl EmptyReply) {
+    pub(super) fn on_release<S: Sink>(&self, asked: Asked, handle: u64, reply: Answer<S>) {
         let call = self.asked(Op::Release, asked);
         if self.policy.files != Opens::Skipped {
             let release = || self.shared.fs.release_file(handle);
@@ -168,7 +176,7 @@ impl<P: Provider> Adapter<P> {
         reply.ok();
     }
 
-    pub(super) fn on_opendir(&self, asked: Asked, reply: impl OpenReply) {
+    pub(super) fn on_opendir<S: Sink>(&self, asked: Asked, reply: Answer<S>) {
         let call = self.asked(Op::Opendir, asked);
         let Opens::Answered(keep) = self.policy.directories else {
             return reply.refuse(Errno::ENOSYS);
@@ -182,31 +190,25 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_readdir(&self, asked: Asked, handle: u64, offset: u64, reply: impl DirReply) {
+    pub(super) fn on_readdir<S: Sink>(&self, asked: Asked, part: Part, reply: Answer<S>) {
         let call = self.asked(Op::Readdir, asked);
-        self.with_scan(call, handle, reply, move |shared, reply, scan| {
-            shared.fill(reply, &scan, offset);
+        self.with_scan(call, part.handle, reply, move |shared, reply, scan| {
+            reply.data(&shared.fill(part, &scan));
         });
     }
 
-    pub(super) fn on_readdirplus(
-        &self,
-        asked: Asked,
-        handle: u64,
-        offset: u64,
-        reply: impl DirPlusReply,
-    ) {
+    pub(super) fn on_readdirplus<S: Sink>(&self, asked: Asked, part: Part, reply: Answer<S>) {
         let call = self.asked(Op::Readdirplus, asked);
         let ttl = self.policy.attr_ttl.min(self.policy.entry_ttl);
-        self.with_scan(call, handle, reply, move |shared, reply, scan| {
+        self.with_scan(call, part.handle, reply, move |shared, reply, scan| {
             let told = shared
                 .walkers
-                .told(asked.tid, call.ino, scan.listing(), offset);
-            shared.fill_plus(reply, &scan, offset, told, ttl);
+                .told(asked.tid, call.ino, scan.listing(), part.offset);
+            reply.data(&shared.fill_plus(part, &scan, told, ttl));
         });
     }
 
-    pub(super) fn on_releasedir(&self, asked: Asked, handle: u64, reply: impl EmptyReply) {
+    pub(super) fn on_releasedir<S: Sink>(&self, asked: Asked, handle: u64, reply: Answer<S>) {
         let call = self.asked(Op::Releasedir, asked);
         if self.policy.directories != Opens::Skipped {
             let release = || self.shared.fs.release_dir(handle);
@@ -215,7 +217,7 @@ impl<P: Provider> Adapter<P> {
         reply.ok();
     }
 
-    pub(super) fn on_statfs(&self, asked: Asked, reply: impl StatfsReply) {
+    pub(super) fn on_statfs<S: Sink>(&self, asked: Asked, reply: Answer<S>) {
         let call = self.asked(Op::Statfs, asked);
         self.shared.guarded(call, move || {
             let stat = self.shared.fs.statfs();
@@ -228,7 +230,13 @@ impl<P: Provider> Adapter<P> {
         });
     }
 
-    pub(super) fn on_getxattr(&self, asked: Asked, name: &[u8], size: u32, reply: impl XattrReply) {
+    pub(super) fn on_getxattr<S: Sink>(
+        &self,
+        asked: Asked,
+        name: &[u8],
+        size: u32,
+        reply: Answer<S>,
+    ) {
         let call = self.asked(Op::Getxattr, asked);
         if self.policy.xattrs == Xattrs::Off {
             return reply.refuse(Errno::ENOSYS);
@@ -245,7 +253,7 @@ impl<P: Provider> Adapter<P> {
         );
     }
 
-    pub(super) fn on_listxattr(&self, asked: Asked, size: u32, reply: impl XattrReply) {
+    pub(super) fn on_listxattr<S: Sink>(&self, asked: Asked, size: u32, reply: Answer<S>) {
         let call = self.asked(Op::Listxattr, asked);
         if self.policy.xattrs == Xattrs::Off {
             return reply.refuse(Errno::ENOSYS);

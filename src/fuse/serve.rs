@@ -20,7 +20,7 @@ use super::{
     errno::{errno, is_failure},
     failures::Failures,
     interrupt::{Killed, unless_killed},
-    reply::Refuse,
+    reply::{Answer, Sink},
     session::KernelCaches,
     walkers::Walkers,
 };
@@ -61,16 +61,15 @@ impl Call {
 impl<P: Provider> Shared<P> {
     /// Answers `call`: by `now` if that knows, else by `later` in a task. `send` answers with what
     /// came of it; an error is answered here.
-    pub fn serve<T, R, F>(
+    pub fn serve<T, S: Sink, F>(
         self: &Arc<Self>,
         call: Call,
-        reply: R,
+        reply: Answer<S>,
         now: impl FnOnce(&AsyncFs<P>) -> Option<FsResult<T>>,
         later: impl FnOnce(Arc<AsyncFs<P>>) -> F,
-        send: impl FnOnce(&Self, R, T) + Send + 'static,
+        send: impl FnOnce(&Self, Answer<S>, T) + Send + 'static,
     ) where
         T: 'static,
-        R: Refuse,
         F: Future<Output = FsResult<T>> + Send + 'static,
     {
         let span = self.span(call);
@@ -97,12 +96,12 @@ impl<P: Provider> Shared<P> {
     }
 
     /// Answers `call` by `now`, for what is always in memory.
-    pub fn serve_now<T, R: Refuse>(
+    pub fn serve_now<T, S: Sink>(
         &self,
         call: Call,
-        reply: R,
+        reply: Answer<S>,
         now: impl FnOnce(&AsyncFs<P>) -> FsResult<T>,
-        send: impl FnOnce(R, T),
+        send: impl FnOnce(Answer<S>, T),
     ) {
         let span = self.span(call);
         let _entered = span.enter();
@@ -112,12 +111,12 @@ impl<P: Provider> Shared<P> {
         });
     }
 
-    fn answer<T, R: Refuse>(
+    fn answer<T, S: Sink>(
         &self,
         call: Call,
-        reply: R,
+        reply: Answer<S>,
         result: FsResult<T>,
-        send: impl FnOnce(&Self, R, T),
+        send: impl FnOnce(&Self, Answer<S>, T),
     ) {
         match result {
             Ok(value) => {

@@ -1,25 +1,17 @@
-//! The FUSE protocol's bytes (include/uapi/linux/fuse.h of Linux, protocol 7.42), for a transport of our own.
+//! What the kernel sends and is sent unasked, in the FUSE protocol's bytes (include/uapi/linux/fuse.h of Linux, protocol
+//! 7.42); answers stand in `reply`. May import: this room, bonsaifs-core, fuser (its values).
 //!
-//! May import: this room, bonsaifs-core, fuser (its values).
-//!
-//! Always holds: no byte of a request can make this panic; a request is answered exactly once, one whose
-//! answer is dropped with EIO.
+//! Always holds: no byte of a request can make this panic.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use bonsaifs_core::fs::{DirItemPlus, Ino, Provider};
-use fuser::{Errno, FileAttr, FileType, FopenFlags, InitFlags, OpenFlags};
+use bonsaifs_core::fs::Provider;
+use fuser::{Errno, InitFlags, OpenFlags};
 
 use super::{
     Adapter,
-    attr::file_type,
     counters::Op,
-    operations::Asked,
+    operations::{Asked, Part},
     policy::Policy,
-    reply::{
-        AttrReply, DataReply, DirPlusReply, DirReply, EmptyReply, EntryReply, OpenReply, Refuse,
-        Space, StatfsReply, XattrReply,
-    },
+    reply::{Answer, Sink, out_header},
 };
 
 /// The protocol's version that is spoken here, and the oldest of the kernel's that will do: that of Linux 4.20, which
@@ -28,9 +20,8 @@ const MAJOR: u32 = 7;
 const MINOR: u32 = 42;
 const OLDEST: u32 = 28;
 
-/// `fuse_in_header` and `fuse_out_header`.
+/// `fuse_in_header`.
 pub(super) const IN_HEADER: usize = 40;
-pub(super) const OUT_HEADER: usize = 16;
 
 const FORGET: u32 = 2;
 pub(super) const INIT: u32 = 26;
@@ -129,253 +120,6 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Where the answer to one request goes.
-pub(super) trait Sink: Send + 'static {
-    /// Sends it: no error and all `parts`, or an errno (not negated) and none.
-    fn send(self, unique: u64, errno: i32, parts: &[&[u8]]);
-}
-
-/// The first bytes of an answer, `fuse_out_header`, to one with `length` bytes behind it.
-pub(super) fn out_header(unique: u64, errno: i32, length: usize) -> [u8; OUT_HEADER] {
-    let mut header = [0; OUT_HEADER];
-    let length = u32::try_from(OUT_HEADER + length).unwrap_or(u32::MAX);
-    header[..4].copy_from_slice(&length.to_ne_bytes());
-    header[4..8].copy_from_slice(&(-errno).to_ne_bytes());
-    header[8..].copy_from_slice(&unique.to_ne_bytes());
-    header
-}
-
-/// An answer on its way.
-pub(super) struct Answer<S: Sink> {
-    unique: u64,
-    sink: Option<S>,
-}
-
-impl<S: Sink> Answer<S> {
-    fn send(mut self, parts: &[&[u8]]) {
-        if let Some(sink) = self.sink.take() {
-            sink.send(self.unique, 0, parts);
-        }
-    }
-}
-
-impl<S: Sink> Drop for Answer<S> {
-    fn drop(&mut self) {
-        if let Some(sink) = self.sink.take() {
-            sink.send(self.unique, libc::EIO, &[]);
-        }
-    }
-}
-
-impl<S: Sink> Refuse for Answer<S> {
-    fn refuse(mut self, errno: Errno) {
-        if let Some(sink) = self.sink.take() {
-            sink.send(self.unique, errno.code(), &[]);
-        }
-    }
-}
-
-impl<S: Sink> EntryReply for Answer<S> {
-    fn entry(self, found: &FileAttr, generation: u64, name_ttl: Duration, attr_ttl: Duration) {
-        let mut out = Vec::with_capacity(ENTRY);
-        put_entry(&mut out, found, generation, name_ttl, attr_ttl);
-        self.send(&[&out]);
-    }
-    fn absent(self, ttl: Duration) {
-        let mut out = [0; ENTRY];
-        out[16..24].copy_from_slice(&ttl.as_secs().to_ne_bytes());
-        out[32..36].copy_from_slice(&ttl.subsec_nanos().to_ne_bytes());
-        self.send(&[&out]);
-    }
-}
-
-impl<S: Sink> AttrReply for Answer<S> {
-    fn attr(self, attr: &FileAttr, ttl: Duration) {
-        let mut out = Vec::with_capacity(16 + ATTR);
-        out.extend(ttl.as_secs().to_ne_bytes());
-        out.extend(ttl.subsec_nanos().to_ne_bytes());
-        out.extend([0; 4]);
-        put_attr(&mut out, attr);
-        self.send(&[&out]);
-    }
-}
-
-impl<S: Sink> DataReply for Answer<S> {
-    fn data(self, data: &[u8]) {
-        self.send(&[data]);
-    }
-}
-
-impl<S: Sink> XattrReply for Answer<S> {
-    fn size(self, size: u32) {
-        self.send(&[&size.to_ne_bytes(), &[0; 4]]);
-    }
-}
-
-impl<S: Sink> OpenReply for Answer<S> {
-    fn opened(self, handle: u64, flags: FopenFlags) {
-        let flags = flags.bits().to_ne_bytes();
-        self.send(&[&handle.to_ne_bytes(), &flags, &[0; 4]]);
-    }
-}
-
-impl<S: Sink> EmptyReply for Answer<S> {
-    fn ok(self) {
-        self.send(&[]);
-    }
-}
-
-impl<S: Sink> StatfsReply for Answer<S> {
-    fn statfs(self, space: &Space) {
-        let mut out = Vec::with_capacity(80);
-        for number in [space.blocks, 0, 0, space.files, 0] {
-            out.extend(number.to_ne_bytes());
-        }
-        for number in [space.block, space.max_name, space.block] {
-            out.extend(number.to_ne_bytes());
-        }
-        out.resize(80, 0);
-        self.send(&[&out]);
-    }
-}
-
-/// An answer of directory entries, as long as there is room.
-struct Entries<S: Sink> {
-    answer: Answer<S>,
-    data: Vec<u8>,
-    room: usize,
-}
-
-impl<S: Sink> Entries<S> {
-    /// Adds what `before` writes, and a `fuse_dirent`. True if there was no room.
-    fn put(
-        &mut self,
-        (ino, next, kind): (u64, u64, FileType),
-        name: &[u8],
-        before: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        let start = self.data.len();
-        before(&mut self.data);
-        self.data.extend(ino.to_ne_bytes());
-        self.data.extend(next.to_ne_bytes());
-        let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
-        self.data.extend(length.to_ne_bytes());
-        self.data.extend((file_mode(kind) >> 12).to_ne_bytes());
-        self.data.extend(name);
-        self.data.resize(self.data.len().next_multiple_of(8), 0);
-        let full = self.data.len() > self.room;
-        if full {
-            self.data.truncate(start);
-        }
-        full
-    }
-}
-
-impl<S: Sink> Refuse for Entries<S> {
-    fn refuse(self, errno: Errno) {
-        self.answer.refuse(errno);
-    }
-}
-
-impl<S: Sink> DirReply for Entries<S> {
-    fn add(&mut self, ino: Ino, next: u64, kind: FileType, name: &[u8]) -> bool {
-        self.put((ino.0, next, kind), name, |_| ())
-    }
-    fn ok(self) {
-        self.answer.send(&[&self.data]);
-    }
-}
-
-impl<S: Sink> DirPlusReply for Entries<S> {
-    fn add(&mut self, item: &DirItemPlus<'_>, attr: Option<&FileAttr>, ttl: Duration) -> bool {
-        let entry = (item.ino.0, item.offset, file_type(item.kind));
-        self.put(entry, item.name, |out| match attr {
-            Some(attr) => put_entry(out, attr, 0, ttl, ttl),
-            // A node id of zero: there are no attributes here, and nothing to count.
-            None => out.extend([0; ENTRY]),
-        })
-    }
-    fn ok(self) {
-        self.answer.send(&[&self.data]);
-    }
-}
-
-/// `fuse_attr` and `fuse_entry_out`.
-const ATTR: usize = 88;
-const ENTRY: usize = 40 + ATTR;
-
-fn put_entry(
-    out: &mut Vec<u8>,
-    attr: &FileAttr,
-    generation: u64,
-    name_ttl: Duration,
-    attr_ttl: Duration,
-) {
-    let numbers = [
-        attr.ino.0,
-        generation,
-        name_ttl.as_secs(),
-        attr_ttl.as_secs(),
-    ];
-    for number in numbers {
-        out.extend(number.to_ne_bytes());
-    }
-    for number in [name_ttl, attr_ttl].map(|ttl| ttl.subsec_nanos()) {
-        out.extend(number.to_ne_bytes());
-    }
-    put_attr(out, attr);
-}
-
-fn put_attr(out: &mut Vec<u8>, attr: &FileAttr) {
-    let times = [attr.atime, attr.mtime, attr.ctime].map(since_epoch);
-    for number in [attr.ino.0, attr.size, attr.blocks] {
-        out.extend(number.to_ne_bytes());
-    }
-    for (seconds, _) in times {
-        out.extend(seconds.to_ne_bytes());
-    }
-    for (_, nanos) in times {
-        out.extend(nanos.to_ne_bytes());
-    }
-    let mode = file_mode(attr.kind) | u32::from(attr.perm);
-    let numbers = [
-        mode,
-        attr.nlink,
-        attr.uid,
-        attr.gid,
-        attr.rdev,
-        attr.blksize,
-        attr.flags,
-    ];
-    for number in numbers {
-        out.extend(number.to_ne_bytes());
-    }
-}
-
-/// The type bits of `st_mode`.
-fn file_mode(kind: FileType) -> u32 {
-    match kind {
-        FileType::Directory => libc::S_IFDIR,
-        FileType::Symlink => libc::S_IFLNK,
-        _ => libc::S_IFREG,
-    }
-}
-
-/// Seconds and nanoseconds, the latter never negative.
-fn since_epoch(time: SystemTime) -> (i64, u32) {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => (after.as_secs().cast_signed(), after.subsec_nanos()),
-        Err(error) => {
-            let before = error.duration();
-            let seconds = 0i64.wrapping_sub_unsigned(before.as_secs());
-            match before.subsec_nanos() {
-                0 => (seconds, 0),
-                nanos => (seconds.wrapping_sub(1), 1_000_000_000 - nanos),
-            }
-        }
-    }
-}
-
 /// Requests that are never granted, whatever they ask for.
 const REFUSED: [(u32, Op); 26] = [
     (4, Op::Setattr),
@@ -432,15 +176,12 @@ impl<P: Provider> Adapter<P> {
             ino: header.ino,
             tid: header.tid,
         };
-        let answer = Answer {
-            unique: header.unique,
-            sink: Some(sink),
-        };
-        let entries = |answer| Entries {
-            answer,
-            data: Vec::new(),
+        let part = Part {
+            handle: fields.u64(0),
+            offset: fields.u64(8),
             room: fields.u32(16) as usize,
         };
+        let answer = Answer::new(header.unique, sink);
         match header.opcode {
             1 => self.on_lookup(asked, request.name(), answer),
             3 => self.on_getattr(asked, answer),
@@ -452,9 +193,9 @@ impl<P: Provider> Adapter<P> {
             22 => self.on_getxattr(asked, request.name(), fields.u32(0), answer),
             23 => self.on_listxattr(asked, fields.u32(0), answer),
             27 => self.on_opendir(asked, answer),
-            28 => self.on_readdir(asked, fields.u64(0), fields.u64(8), entries(answer)),
+            28 => self.on_readdir(asked, part, answer),
             29 => self.on_releasedir(asked, fields.u64(0), answer),
-            44 => self.on_readdirplus(asked, fields.u64(0), fields.u64(8), entries(answer)),
+            44 => self.on_readdirplus(asked, part, answer),
             DESTROY => answer.ok(),
             opcode => match REFUSED.iter().find(|(number, _)| *number == opcode) {
                 Some((_, op)) => self.refuse(*op, answer),

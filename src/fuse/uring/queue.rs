@@ -15,10 +15,7 @@ use nix::{
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
-    super::{
-        Adapter,
-        wire::{Request, Sink},
-    },
+    super::{Adapter, reply::Sink, wire::Request},
     ring::{Event, Held, Ring, Slot},
 };
 

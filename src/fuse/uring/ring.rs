@@ -17,7 +17,10 @@ use std::{
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::super::wire::{Fields, Header, OUT_HEADER, out_header};
+use super::super::{
+    reply::{OUT_HEADER, out_header},
+    wire::{Fields, Header},
+};
 
 /// `struct fuse_uring_req_header`: the header (in or out), the operation's fixed fields, and
 /// `struct fuse_uring_ent_in_out`.
