@@ -79,12 +79,13 @@ pub struct Policy {
 /// Longer than any mount lives; the kernel cuts what its clock can't count.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Wanted of any kernel that has them.
+/// Wanted of any kernel that has them. Not `FUSE_READDIRPLUS_AUTO`, with which the kernel asks for the attributes of a
+/// directory's first few kilobytes only, unless something is looked up before it asks for more: who reads the whole
+/// directory and looks then, as `tar`, `du` and `find -size` do, costs a look-up for each of the rest.
 const WANTED: InitFlags = InitFlags::FUSE_ASYNC_READ
     .union(InitFlags::FUSE_MAX_PAGES)
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_DO_READDIRPLUS)
-    .union(InitFlags::FUSE_READDIRPLUS_AUTO)
     .union(InitFlags::FUSE_CACHE_SYMLINKS);
 
 impl Policy {

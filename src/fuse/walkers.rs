@@ -28,9 +28,9 @@ use bonsaifs_core::fs::{Ino, Kind, Listing, Told};
 const FIRST_WAIT: u32 = 8;
 /// How many times as many before the next, each time that it was wrong.
 const WAIT_FACTOR: u32 = 8;
-/// Entries that a directory may have for a trial, for each that the thread got in full: what it costs to be wrong, which is
-/// a look-up of each file, is little beside what the thread has read.
-const ENTRIES_EACH: usize = 4;
+/// How many times the entries of a directory the thread must have got in full before it is good for a trial: what it costs
+/// to be wrong, which is a look-up of each file, is then bounded by what the thread has read.
+const TIMES: usize = 2;
 /// Trials that nobody minded, until a thread gets directories of any size that way.
 const TRIALS: u32 = 3;
 /// Look-ups by other threads in directories that one walks through, until it is taken for no walker: a search has its
@@ -64,8 +64,9 @@ struct State {
 
 #[derive(Clone, Copy)]
 struct Walker {
-    /// Directories told in full since the last time that it was wrong.
+    /// Directories told in full since the last time that it was wrong, and their entries.
     full: u32,
+    entries: usize,
     /// How many there must be before a trial.
     wait: u32,
     /// Trials that nobody minded.
@@ -79,13 +80,14 @@ impl Walker {
         if self.trials >= TRIALS {
             return Told::Dirs;
         }
-        let few = listing.len() <= ENTRIES_EACH * self.full as usize;
+        let few = listing.len().saturating_mul(TIMES) <= self.entries;
         let has_file = || listing.iter().any(|entry| entry.kind != Kind::Dir);
         if self.full >= self.wait && few && has_file() {
             self.trials += 1;
             return Told::Dirs;
         }
         self.full = self.full.saturating_add(1);
+        self.entries = self.entries.saturating_add(listing.len());
         Told::All
     }
 
@@ -102,6 +104,7 @@ impl Default for Walker {
     fn default() -> Self {
         Self {
             full: 0,
+            entries: 0,
             wait: FIRST_WAIT,
             trials: 0,
             looks_of_others: 0,
@@ -229,8 +232,8 @@ mod tests {
     fn who_looks_at_no_file_is_told_of_directories() {
         let walkers = Walkers::default();
         walking(&walkers, 0);
-        // While it is a trial, of small directories only: eight came in full.
-        assert_eq!(walkers.told(FIND, Ino(20), &listing(33, 0), 0), Told::All);
+        // While it is a trial, of small directories only: 24 entries came in full.
+        assert_eq!(walkers.told(FIND, Ino(20), &listing(13, 0), 0), Told::All);
         assert_eq!(walkers.told(FIND, Ino(21), &listing(0, 3), 0), Told::All);
         assert_eq!(next(&walkers, 22), Told::Dirs);
         assert_eq!(next(&walkers, 23), Told::Dirs);
@@ -246,12 +249,12 @@ mod tests {
     }
 
     #[test]
-    fn after_many_directories_large_ones_are_good_for_a_trial() {
+    fn a_large_directory_is_good_for_a_trial_once_twice_as_much_came_in_full() {
         let walkers = Walkers::default();
+        assert!((0..8).all(|at| next(&walkers, at) == Told::All));
         let large = listing(1000, 0);
         let told = |at| walkers.told(FIND, Ino(at), &large, 0);
-        let full = (0..).take_while(|at| told(*at) == Told::All).count();
-        assert_eq!(full, 250);
+        assert_eq!((100..).take_while(|at| told(*at) == Told::All).count(), 2);
         assert!((1000..1100).all(|at| told(at) == Told::Dirs));
     }
 
