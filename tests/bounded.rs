@@ -141,3 +141,39 @@ fn what_the_kernel_knows_does_not_keep_listings_without_bound() {
     mount.unmount();
     bonsai.assert_nothing_left();
 }
+
+/// A walk that looks at each of ten million files left 800,000 inodes, which no budget counted. Here inodes may have
+/// a quarter of a mebibyte, at 75 bytes each, and objects have what these leave them.
+#[test]
+fn what_the_kernel_knows_has_a_share_of_the_memory() {
+    if !kernel_forgets() {
+        return;
+    }
+    let files = 4_000;
+    let mut tree = Files::new();
+    for file in 0..files {
+        tree.add_file(format!("d/f{file:04}"), "");
+    }
+    let repo = Repo::new();
+    repo.commit(&tree);
+    let bonsai = bonsai();
+    let mount = bonsai.mount(repo.path(), &["--memory", "1"]);
+    let status = || -> serde_json::Value { serde_json::from_str(&mount.status()).expect("JSON") };
+    assert_eq!(status()["memory"]["budget"], 768 << 10);
+    for file in 0..files {
+        let path = mount.path(format!("d/f{file:04}"));
+        assert_eq!(fs::metadata(&path).expect("there").len(), 0);
+    }
+    // One listing of 4,000 entries is within its own share: nothing else asks the kernel to forget.
+    let held = || {
+        let status = status();
+        let figure = |value: &serde_json::Value| value.as_u64().expect("a number");
+        let objects = figure(&status["memory"]["budget"]);
+        assert!(figure(&status["listing_bytes"]) < 256 << 10, "{status}");
+        figure(&status["inodes"]) <= 3_496 && ((512 << 10)..(768 << 10)).contains(&objects)
+    };
+    assert!(within(Duration::from_secs(20), held), "{}", mount.status());
+    assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+    mount.unmount();
+    bonsai.assert_nothing_left();
+}

@@ -1,17 +1,18 @@
 //! Keeping a mount's memory within its bounds where only the kernel, or the C library, can give it back. May import: fuse,
 //! repo, bonsaifs-core, libc, rustix.
 //!
-//! An inode that the kernel knows keeps its directory's listing in memory. The kernel knows as many as it likes, so
-//! once listings that nothing else keeps have too many bytes, it is asked to forget the inodes that keep them. What
+//! An inode that the kernel knows has its place in a table, and keeps its directory's listing in memory. The kernel knows
+//! as many as it likes. What the table has is taken from what objects may have; once it is too much, or listings that
+//! nothing else keeps have too many bytes, the kernel is asked to forget inodes that nobody has open. What
 //! is freed then, or when the kernel forgets of its own accord, lies between what is still in use, and the C library
 //! keeps it unless it is told to look.
 //!
 //! Always holds: nothing here changes what a reader sees, and nobody waits for it.
 
-use std::{fs, io, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use bonsaifs_core::{
-    fs::AsyncFs,
+    fs::{AsyncFs, Idle, Ino},
     rt::{SharedRuntime, run_blocking},
 };
 
@@ -24,13 +25,58 @@ const WORTH_IT: u64 = 50_000;
 /// And so many bytes more than there were.
 const GROWN: usize = 32 << 20;
 
+/// Bytes of one inode: 56 in a full table, 112 in one that has just grown.
+const INODE: usize = 75;
+
+/// Who may have how much of a mount's memory, whose bytes it holds.
+#[derive(Clone, Copy)]
+pub struct Shares(pub usize);
+
+impl Shares {
+    /// Bytes of directory listings.
+    pub fn listings(self) -> usize {
+        self.0 / 4
+    }
+
+    /// Bytes of objects while there are so many inodes.
+    pub fn objects(self, inodes: usize) -> usize {
+        self.0 - self.listings() - inodes.min(self.most_inodes()) * INODE
+    }
+
+    /// Bytes of listings that inodes alone keep.
+    fn most_pinned(self) -> usize {
+        self.0 / 16
+    }
+
+    /// How many inodes the kernel may know.
+    fn most_inodes(self) -> usize {
+        self.0 / 4 / INODE
+    }
+
+    /// Whether the kernel is to forget some of the `known` inodes, which keep so many bytes of listings.
+    fn is_too_much(self, known: usize, pinned_bytes: usize) -> bool {
+        known > self.most_inodes() || pinned_bytes > self.most_pinned()
+    }
+
+    /// Which of them it is to forget then: those that keep listings, and of the others what makes half, so that it is not asked
+    /// again at once. Their numbers are hashes: it is these or any others.
+    fn to_forget(self, known: usize, idle: Idle) -> Vec<Ino> {
+        let mut forget = idle.pinning;
+        if known > self.most_inodes() {
+            let rest = (known - self.most_inodes() / 2).saturating_sub(forget.len());
+            forget.extend(idle.others.into_iter().take(rest));
+        }
+        forget
+    }
+}
+
 /// What keeps a mount lean.
 pub struct Lean {
+    pub repo: RepoFs,
     pub fs: Arc<AsyncFs<RepoFs>>,
     pub kernel: KernelCaches,
     pub runtime: SharedRuntime,
-    /// Bytes of listings that inodes alone may keep.
-    pub most: usize,
+    pub shares: Shares,
 }
 
 impl Lean {
@@ -47,10 +93,19 @@ impl Lean {
             if std::mem::replace(&mut seen, now) == now {
                 continue;
             }
+            let known = usize::try_from(stats.inodes).unwrap_or(usize::MAX);
+            self.repo.set_memory_budget(self.shares.objects(known));
             if can_ask {
-                let (fs, kernel, most) = (Arc::clone(&self.fs), self.kernel.clone(), self.most);
-                let look = move || look(&fs, &kernel, most);
-                if let Some(Err(error)) = run_blocking(&*self.runtime, "look at inodes", look).await
+                let (fs, kernel, shares) = (Arc::clone(&self.fs), self.kernel.clone(), self.shares);
+                let ask = move || {
+                    if !shares.is_too_much(known, fs.pinned_bytes()) {
+                        return Ok(());
+                    }
+                    let forget = shares.to_forget(known, fs.idle());
+                    tracing::debug!(known, forget = forget.len(), "the kernel may know less");
+                    kernel.prune(&forget)
+                };
+                if let Some(Err(error)) = run_blocking(&*self.runtime, "look at inodes", ask).await
                 {
                     // Linux before 6.18 knows no such message; anything else may be another time.
                     can_ask = error.raw_os_error() != Some(libc::EINVAL);
@@ -66,19 +121,6 @@ impl Lean {
             }
         }
     }
-}
-
-fn look(core: &AsyncFs<RepoFs>, kernel: &KernelCaches, most: usize) -> io::Result<()> {
-    let (bytes, inodes) = core.pinning();
-    if bytes <= most {
-        return Ok(());
-    }
-    tracing::debug!(
-        bytes,
-        inodes = inodes.len(),
-        "the kernel is asked to forget"
-    );
-    kernel.prune(&inodes)
 }
 
 /// Bytes of memory that this process has (proc_pid_statm(5)).
@@ -100,6 +142,45 @@ fn give_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHARES: Shares = Shares(256 << 20);
+
+    fn inodes(numbers: std::ops::Range<usize>) -> Vec<Ino> {
+        numbers.map(|ino| Ino(ino as u64)).collect()
+    }
+
+    #[test]
+    fn all_shares_are_the_whole() {
+        let most = SHARES.most_inodes();
+        assert!((890_000..900_000).contains(&most), "{most}");
+        for inodes in [0, 1, 1000, most, most + 1, usize::MAX] {
+            let table = inodes.min(most) * INODE;
+            let all = SHARES.listings() + SHARES.objects(inodes) + table;
+            assert_eq!(all, SHARES.0, "{inodes}");
+        }
+    }
+
+    #[test]
+    fn inodes_go_that_keep_listings_or_are_too_many() {
+        let most = SHARES.most_inodes();
+        let is_too_much = |known, bytes| SHARES.is_too_much(known, bytes);
+        assert!(!is_too_much(most, 16 << 20));
+        assert!(is_too_much(most + 1, 0));
+        assert!(is_too_much(1, (16 << 20) + 1));
+        let forget = |known, pinning, others| {
+            let idle = Idle {
+                pinning: inodes(0..pinning),
+                others: inodes(pinning..pinning + others),
+            };
+            SHARES.to_forget(known, idle).len()
+        };
+        assert_eq!(forget(100, 30, 69), 30);
+        let half = most + 1 - most / 2;
+        assert_eq!(forget(most + 1, 30, most), half);
+        assert_eq!(forget(most + 1, 0, most), half);
+        assert_eq!(forget(most + 1, half + 5, 100), half + 5);
+        assert_eq!(forget(most + 1, 3, 4), 7, "others are open");
+    }
 
     #[test]
     fn the_memory_of_this_process_is_known() {

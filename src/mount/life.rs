@@ -22,7 +22,7 @@ use super::{
     error::MountError,
     events::Failure,
     follow::Follower,
-    lean::Lean,
+    lean::{Lean, Shares},
     names::DirFields,
     orders::Orders,
     plan::{Plan, Ready, TransportWish},
@@ -111,11 +111,6 @@ pub async fn live(
     result
 }
 
-/// Bytes of listings; the rest of the memory is for objects.
-fn listing_budget(plan: &Plan) -> usize {
-    plan.memory / 4
-}
-
 /// A mount that answers.
 struct Mount {
     attached: Attached,
@@ -138,7 +133,7 @@ impl Mount {
             want: plan.want(),
             cache_dir: plan.cache_dir.0.clone(),
             cache_size: plan.cache_size,
-            memory_budget: plan.memory - listing_budget(plan),
+            memory_budget: Shares(plan.memory).objects(0),
             prefetch: plan.prefetch,
             progress: Arc::new(move |progress| watcher.progress(progress)),
         };
@@ -148,7 +143,7 @@ impl Mount {
             return Err(MountError::CannotFollow { name });
         }
         let config = Config {
-            listing_budget: listing_budget(plan),
+            listing_budget: Shares(plan.memory).listings(),
             ..Config::default()
         };
         let fs = Arc::new(AsyncFs::new(repo.clone(), config));
@@ -227,10 +222,11 @@ impl Mount {
 
     fn lean(&self, plan: &Plan) -> Lean {
         Lean {
+            repo: self.gauges.repo.clone(),
             fs: Arc::clone(&self.gauges.fs),
             kernel: self.kernel.clone(),
             runtime: Arc::clone(&self.gauges.runtime),
-            most: listing_budget(plan) / 4,
+            shares: Shares(plan.memory),
         }
     }
 

@@ -297,6 +297,11 @@ impl ObjectStore {
         self.0.memory.budget() as u64
     }
 
+    /// Gives the memory tier another bound, in bytes. What is above it leaves at once.
+    pub fn set_memory_budget(&self, bytes: usize) {
+        self.0.memory.set_budget(bytes);
+    }
+
     /// Where objects come from when nothing here has them.
     pub fn origin(&self) -> &Arc<dyn Origin> {
         &self.0.origin

@@ -124,6 +124,11 @@ impl RepoFs {
         self.shown().offline
     }
 
+    /// Lets objects have so many bytes of memory.
+    pub fn set_memory_budget(&self, bytes: usize) {
+        self.0.store.set_memory_budget(bytes);
+    }
+
     /// Figures of now. Reads the cache's folders, which takes some milliseconds.
     pub fn status(&self) -> RepoStatus {
         let status = self.0.store.status();

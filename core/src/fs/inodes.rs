@@ -63,6 +63,15 @@ pub struct InodeRef<N> {
     pub index: usize,
 }
 
+/// Inodes that nobody has open: the kernel could forget them. See [`Inodes::idle`].
+#[derive(Debug, Default)]
+pub struct Idle {
+    /// Those whose listing nothing but inodes holds: see [`Inodes::pinned_bytes`].
+    pub pinning: Vec<Ino>,
+    /// Those whose listing is in memory anyway.
+    pub others: Vec<Ino>,
+}
+
 impl<N> InodeRef<N> {
     /// The provider's key.
     pub fn node(&self) -> &N {
@@ -205,33 +214,44 @@ impl<N> Inodes<N> {
         }
     }
 
-    /// Inodes that nobody has open and whose listing nobody else holds, so that it is in memory for their sake alone; and
-    /// the bytes of all those listings. One pass over all inodes, a part of them locked at a time; what changes meanwhile
-    /// is told as it was or as it is.
-    pub fn pinning(&self) -> (usize, Vec<Ino>) {
-        /// A listing, how many inodes have it, and which of them may go.
-        struct Pinned<N>(Arc<Listing<N>>, usize, Vec<Ino>);
-        let mut by_listing: FxHashMap<usize, Pinned<N>> = FxHashMap::default();
+    /// The bytes of all listings that nothing but inodes holds, so that they are in memory for their sake alone. One
+    /// pass over all inodes, a part of them locked at a time; what changes meanwhile is told as it was or as it is.
+    pub fn pinned_bytes(&self) -> usize {
+        let pinned = self.pinned();
+        pinned.values().map(|(listing, _)| listing.weight()).sum()
+    }
+
+    /// Inodes that nobody has open, but the root. Two such passes.
+    pub fn idle(&self) -> Idle {
+        let pinned = self.pinned();
+        let mut idle = Idle::default();
         for shard in self.shards.iter() {
             for known in shard.all() {
-                let Pinned(_, inodes, idle) = by_listing
-                    .entry(Arc::as_ptr(&known.listing).addr())
-                    .or_insert_with(|| Pinned(Arc::clone(&known.listing), 0, Vec::new()));
-                *inodes += 1;
                 if known.held == 0 && known.ino() != Ino::ROOT {
-                    idle.push(known.ino());
+                    match pinned.contains_key(&Arc::as_ptr(&known.listing).addr()) {
+                        true => idle.pinning.push(known.ino()),
+                        false => idle.others.push(known.ino()),
+                    }
                 }
             }
         }
-        let (mut bytes, mut all) = (0, Vec::new());
-        for Pinned(listing, inodes, idle) in by_listing.into_values() {
-            // One more is the reference that was taken here.
-            if Arc::strong_count(&listing) <= inodes + 1 {
-                bytes += listing.weight();
-                all.extend(idle);
+        idle
+    }
+
+    /// Listings that nothing but inodes holds, by their addresses, and how many inodes that are.
+    fn pinned(&self) -> FxHashMap<usize, (Arc<Listing<N>>, usize)> {
+        let mut all = FxHashMap::default();
+        for shard in self.shards.iter() {
+            for known in shard.all() {
+                let (_, inodes) = all
+                    .entry(Arc::as_ptr(&known.listing).addr())
+                    .or_insert_with(|| (Arc::clone(&known.listing), 0));
+                *inodes += 1;
             }
         }
-        (bytes, all)
+        // One more is the reference that was taken here.
+        all.retain(|_, (listing, inodes)| Arc::strong_count(listing) <= *inodes + 1);
+        all
     }
 
     /// What is known of `ino`; `None` for a number that was never given or is forgotten.

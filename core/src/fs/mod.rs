@@ -21,7 +21,7 @@ pub use attr::{Attr, Ino, Kind, NAME_MAX, StatFs, Timestamp};
 pub use composite::{Composite, CompositeBuilder, CompositeNode, MountError};
 pub use either::Either;
 pub use error::{FsError, FsErrorKind, FsResult};
-pub use inodes::Dropped;
+pub use inodes::{Dropped, Idle};
 pub use listing::{BadName, Listing, ListingBuilder, ListingEntry, NameProblem};
 pub use provider::Provider;
 pub use reply::{Config, DirItem, DirItemPlus, Entry, Found, FsStats, Scan, Take, Told};

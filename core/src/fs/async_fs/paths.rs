@@ -1,7 +1,7 @@
 //! From inodes to paths and from paths to nodes, for logs and for `info`.
 
 use super::AsyncFs;
-use crate::fs::{Found, FsErrorKind, FsResult, Ino, Kind, Provider};
+use crate::fs::{Found, FsErrorKind, FsResult, Idle, Ino, Kind, Provider};
 
 impl<P: Provider> AsyncFs<P> {
     /// The directory that `ino` is in; the root is in itself.
@@ -32,10 +32,16 @@ impl<P: Provider> AsyncFs<P> {
         Some(names)
     }
 
-    /// Inodes that keep listings in memory which nothing else keeps there, and the bytes of those listings: the kernel
-    /// may be asked to forget them. See [`Inodes::pinning`](crate::fs::inodes::Inodes::pinning).
-    pub fn pinning(&self) -> (usize, Vec<Ino>) {
-        self.inodes.pinning()
+    /// Bytes of listings that are in memory for the sake of inodes alone. See
+    /// [`Inodes::pinned_bytes`](crate::fs::inodes::Inodes::pinned_bytes).
+    pub fn pinned_bytes(&self) -> usize {
+        self.inodes.pinned_bytes()
+    }
+
+    /// Inodes that nobody has open: the kernel may be asked to forget them. See
+    /// [`Inodes::idle`](crate::fs::inodes::Inodes::idle).
+    pub fn idle(&self) -> Idle {
+        self.inodes.idle()
     }
 
     /// What `ino` is in the provider's own words ([`Provider::label`]); `None` if it has none, or
