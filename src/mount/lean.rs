@@ -25,8 +25,9 @@ const WORTH_IT: u64 = 50_000;
 /// And so many bytes more than there were.
 const GROWN: usize = 32 << 20;
 
-/// Bytes of one inode: 56 in a full table, 112 in one that has just grown.
-const INODE: usize = 75;
+/// Bytes of one inode: 56 in a full table, 112 in one that has just grown. With 75 the tables grew once more, to twice their
+/// size, before the kernel had forgotten what it was asked to.
+const INODE: usize = 100;
 
 /// Who may have how much of a mount's memory, whose bytes it holds.
 #[derive(Clone, Copy)]
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn all_shares_are_the_whole() {
         let most = SHARES.most_inodes();
-        assert!((890_000..900_000).contains(&most), "{most}");
+        assert!((600_000..700_000).contains(&most), "{most}");
         for inodes in [0, 1, 1000, most, most + 1, usize::MAX] {
             let table = inodes.min(most) * INODE;
             let all = SHARES.listings() + SHARES.objects(inodes) + table;
