@@ -170,7 +170,7 @@ fn what_the_kernel_knows_has_a_share_of_the_memory() {
         let figure = |value: &serde_json::Value| value.as_u64().expect("a number");
         let objects = figure(&status["memory"]["budget"]);
         assert!(figure(&status["listing_bytes"]) < 256 << 10, "{status}");
-        figure(&status["inodes"]) <= 2_622 && ((512 << 10)..(768 << 10)).contains(&objects)
+        figure(&status["inodes"]) <= 2_622 && ((448 << 10)..(768 << 10)).contains(&objects)
     };
     assert!(within(Duration::from_secs(20), held), "{}", mount.status());
     assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);

@@ -15,8 +15,9 @@ pub struct Warm {
     dirs: BTreeSet<Vec<u8>>,
     /// Paths whose attributes were told.
     known: BTreeSet<Vec<u8>>,
-    /// Files and links whose content was told.
-    content: BTreeSet<Vec<u8>>,
+    /// Contents that were told, of files, links and open directories, and how they were asked for: what is open as a
+    /// directory may be a file by now.
+    content: BTreeSet<(String, Vec<u8>)>,
 }
 
 impl Warm {
@@ -32,7 +33,7 @@ impl Warm {
             }
             "opendir" => drop(self.dirs.insert(path.to_owned())),
             "getattr" => drop(self.known.insert(path.to_owned())),
-            _ => drop(self.content.insert(path.to_owned())),
+            _ => drop(self.content.insert((what.to_owned(), path.to_owned()))),
         }
     }
 
@@ -52,7 +53,7 @@ impl Warm {
             "lookup" => listings && self.dirs.contains(dir),
             "opendir" => listings && self.dirs.contains(path),
             "getattr" => listings && self.known.contains(path),
-            _ => objects && self.content.contains(path),
+            _ => objects && self.content.contains(&(what.to_owned(), path.to_owned())),
         };
         match is_warm {
             true => Err(format!("{what} of {} waits, and was known", shown(path))),
@@ -86,5 +87,7 @@ mod tests {
         assert_eq!(warm.waits("lookup", b"d/b", true, true, true), Ok(()));
         assert_eq!(warm.waits("lookup", b"d/none", false, false, true), Ok(()));
         assert_eq!(warm.waits("read", b"d/a", true, true, false), Ok(()));
+        warm.answered("readdir", b"d/b", true);
+        assert_eq!(warm.waits("read", b"d/b", true, true, true), Ok(()));
     }
 }

@@ -28,6 +28,8 @@ const GROWN: usize = 32 << 20;
 /// Bytes of one inode: 56 in a full table, 112 in one that has just grown. With 75 the tables grew once more, to twice their
 /// size, before the kernel had forgotten what it was asked to.
 const INODE: usize = 100;
+/// And of what it keeps of listings, where there are as many as may be.
+const LISTED: usize = 25;
 
 /// Who may have how much of a mount's memory, whose bytes it holds.
 #[derive(Clone, Copy)]
@@ -41,7 +43,7 @@ impl Shares {
 
     /// Bytes of objects while there are so many inodes.
     pub fn objects(self, inodes: usize) -> usize {
-        self.0 - self.listings() - inodes.min(self.most_inodes()) * INODE
+        self.0 - self.listings() - inodes.min(self.most_inodes()) * (INODE + LISTED)
     }
 
     /// Bytes of listings that inodes alone keep.
@@ -155,9 +157,10 @@ mod tests {
         let most = SHARES.most_inodes();
         assert!((600_000..700_000).contains(&most), "{most}");
         for inodes in [0, 1, 1000, most, most + 1, usize::MAX] {
-            let table = inodes.min(most) * INODE;
-            let all = SHARES.listings() + SHARES.objects(inodes) + table;
+            let kept = inodes.min(most) * (INODE + LISTED);
+            let all = SHARES.listings() + SHARES.objects(inodes) + kept;
             assert_eq!(all, SHARES.0, "{inodes}");
+            assert!(kept <= SHARES.0 / 4 + SHARES.most_pinned());
         }
     }
 

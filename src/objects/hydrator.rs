@@ -115,6 +115,9 @@ impl Drop for OpenRequest {
     }
 }
 
+/// Headers that may tell of one object until it is fetched whole, where no two tell the same.
+const HEADERS: usize = 3;
+
 /// What one request is for.
 struct Part {
     wants: Vec<Want<Oid>>,
@@ -133,6 +136,9 @@ async fn fetch(inner: &Arc<Inner>, mut wants: Vec<Want<Oid>>) {
         .take_tagged(&mut wants, |wish| wish.only_size);
     let part = |wants, only_sizes| Part { wants, only_sizes };
     let mut parts = vec![part(sizes, true), part(wants, false)];
+    // Sizes as headers told them, and of which object. Nothing verifies a header, as what it belongs to does not come; a
+    // size is believed once two requests told it.
+    let mut told: Vec<(Oid, u64)> = Vec::new();
     while let Some(Part { wants, only_sizes }) = parts.pop() {
         let wants = inner.hydrator.off.still_wanted(&wants);
         if wants.is_empty() {
@@ -160,16 +166,24 @@ async fn fetch(inner: &Arc<Inner>, mut wants: Vec<Want<Oid>>) {
             retries = new_retries();
         }
         if only_sizes && too_large {
-            match (missing.as_slice(), peeked) {
-                ([alone], Some(size)) => inner.tell_size(alone, size),
-                // A delta tells nothing of what comes out of it.
-                ([_], None) => parts.push(part(missing, false)),
-                // Most likely the first that did not come, as servers send in the order asked.
+            // Most likely the first that did not come, as servers send in the order asked.
+            let first = missing[0].key;
+            match (missing.as_slice(), peeked.filter(|peek| peek.alone)) {
+                ([alone], Some(peek)) if told.contains(&(first, peek.size)) => {
+                    inner.tell_size(alone, peek.size);
+                }
+                // A delta tells nothing of what comes out of it; nor do headers that differ each time.
+                ([_], peek) => {
+                    let before = told.iter().filter(|(oid, _)| *oid == first).count();
+                    let again = peek.is_some() && before < HEADERS;
+                    parts.push(part(missing, again));
+                }
                 _ => {
                     parts.push(part(missing[1..].to_vec(), true));
                     parts.push(part(missing[..1].to_vec(), true));
                 }
             }
+            told.extend(peeked.map(|peek| (first, peek.size)));
             continue;
         }
         let error = match result {

@@ -57,8 +57,17 @@ pub(super) struct Brought {
     pub result: Result<(), OriginError>,
     /// Whether it ended at an object that is larger than this fetch may bring.
     pub too_large: bool,
-    /// The size of that object in bytes, if it was to come alone and its header told.
-    pub peeked: Option<u64>,
+    /// What the header of that object told, if it is a blob.
+    pub peeked: Option<Peek>,
+}
+
+/// What a header told. Nothing verifies it.
+#[derive(Clone, Copy)]
+pub(super) struct Peek {
+    /// The size in bytes.
+    pub size: u64,
+    /// Whether it is that of the only object which was to come.
+    pub alone: bool,
 }
 
 /// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
@@ -102,11 +111,14 @@ impl Ingest {
         let result = inner.unless_closed(inner.origin.fetch(request, &mut self));
         let result = result.await;
         let too_large = self.too_large;
-        let only = self.decoder.only_object().filter(|_| too_large);
+        let alone = self.decoder.objects() == Some(1);
+        let announced = self.decoder.announced().filter(|_| too_large);
         Brought {
             result: self.finish(result).await,
             too_large,
-            peeked: only.and_then(|(kind, size)| (kind == ObjectKind::Blob).then_some(size)),
+            peeked: announced
+                .filter(|(kind, _)| *kind == ObjectKind::Blob)
+                .map(|(_, size)| Peek { size, alone }),
         }
     }
 

@@ -171,10 +171,10 @@ impl StreamDecoder {
         self.objects
     }
 
-    /// Kind and size in bytes of a pack's only object, from its header: before it came, also if it is
-    /// too large to be taken. `None` for a pack of several, or a delta. Not verified.
-    pub fn only_object(&self) -> Option<(ObjectKind, u64)> {
-        self.whole.filter(|_| self.objects == Some(1))
+    /// Kind and size in bytes of the object whose entry began last, from its header: before it came, also if it is
+    /// too large to be taken. `None` for a delta. Not verified.
+    pub fn announced(&self) -> Option<(ObjectKind, u64)> {
+        self.whole
     }
 
     /// How many objects were handed out.
