@@ -93,7 +93,7 @@ pub struct Mount {
     /// said last, else 10 GiB or a tenth of the disk, whichever is less]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub cache_size: Option<u64>,
-    /// MiB of objects and directory listings to keep in memory, a quarter of it for listings
+    /// MiB of memory for objects, directory listings (a quarter) and inodes (up to a quarter)
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub memory: u32,
