@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// So many inodes that are gone leave memory worth looking for.
 const WORTH_IT: u64 = 50_000;
 /// And so many bytes more than there were.
-const GROWN: usize = 32 << 20;
+const GROWN: usize = 8 << 20;
 
 /// Bytes of one inode: 56 in a full table, 112 in one that has just grown. With 75 the tables grew once more, to twice their
 /// size, before the kernel had forgotten what it was asked to.

@@ -47,23 +47,21 @@ impl Inner {
     async fn ask_for_advertisement(&self) -> Result<(Capabilities, HttpUrl), OriginError> {
         let mut place = self.place();
         let mut url = place.join_service("/info/refs?service=git-upload-pack");
-        let mut response;
         let mut redirects = 0;
-        loop {
-            response = self
+        // What redirects is let go before the next request: it holds a connection.
+        let response = loop {
+            let response = self
                 .transport
                 .exchange(Errand::Advertisement, &place, &url, Bytes::new())
                 .await?;
-            let Some(next) = redirect(&response, &url) else {
-                break;
+            let next = redirect(&response, &url).filter(|_| redirects < MAX_REDIRECTS);
+            let Some(next) = next else {
+                break response;
             };
             redirects += 1;
-            if redirects > MAX_REDIRECTS {
-                break;
-            }
             place = follow(&place, &url, &next)?;
             url = next;
-        }
+        };
         let shown = place.to_string();
         if response.status != 200 {
             return Err(status::failure(&response, &shown, self.unix_time()));

@@ -2,10 +2,13 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use bonsaifs_core::rt::BoxFuture;
+
 use super::*;
+use crate::seams::http::{Body, HttpError, Response};
 
 #[tokio::test]
 async fn redirects_are_followed_by_the_get_and_the_post_goes_where_they_lead() {
@@ -54,6 +57,37 @@ async fn redirects_without_end_or_aim() {
     let world = World::new(|_| Answer::status(302, &[]));
     let error = head_of(&world).await.expect_err("nowhere");
     assert!(matches!(error, OriginError::NotGit { .. }), "{error:?}");
+}
+
+/// Found by the simulation (seed 2011409): each redirect's answer was held over the next request, and a mount had one more
+/// in flight than it may.
+#[tokio::test]
+async fn what_redirects_is_let_go_before_the_next_request() {
+    struct Held(Arc<AtomicUsize>);
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    impl Body for Held {
+        fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, HttpError>> {
+            Box::pin(async { Ok(None) })
+        }
+    }
+    let held = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&held);
+    let world = World::new(move |_| {
+        assert_eq!(count.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
+        Answer::from(Response {
+            status: 302,
+            headers: vec![("location".to_owned(), GET.to_owned())],
+            body: Box::new(Held(Arc::clone(&count))),
+        })
+    });
+    let error = head_of(&world).await.expect_err("round and round");
+    assert!(matches!(error, OriginError::NotGit { .. }), "{error:?}");
+    assert_eq!(world.asked().len(), 22);
+    assert_eq!(held.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
