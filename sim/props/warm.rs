@@ -17,12 +17,12 @@ pub struct Warm {
     known: BTreeSet<Vec<u8>>,
     /// Contents that were told, of files, links and open directories, and how they were asked for: what is open as a
     /// directory may be a file by now.
-    content: BTreeSet<(String, Vec<u8>)>,
+    content: BTreeSet<(&'static str, Vec<u8>)>,
 }
 
 impl Warm {
     /// `what` of `path` was answered; `found` unless there is no such name.
-    pub fn answered(&mut self, what: &str, path: &[u8], found: bool) {
+    pub fn answered(&mut self, what: &'static str, path: &[u8], found: bool) {
         match what {
             "lookup" => {
                 let dir = split(path).map_or(&b""[..], |(dir, _)| dir);
@@ -33,7 +33,7 @@ impl Warm {
             }
             "opendir" => drop(self.dirs.insert(path.to_owned())),
             "getattr" => drop(self.known.insert(path.to_owned())),
-            _ => drop(self.content.insert((what.to_owned(), path.to_owned()))),
+            _ => drop(self.content.insert((what, path.to_owned()))),
         }
     }
 
@@ -41,7 +41,7 @@ impl Warm {
     /// memory has room for all of either.
     pub fn waits(
         &self,
-        what: &str,
+        what: &'static str,
         path: &[u8],
         is_there: bool,
         listings: bool,
@@ -53,7 +53,7 @@ impl Warm {
             "lookup" => listings && self.dirs.contains(dir),
             "opendir" => listings && self.dirs.contains(path),
             "getattr" => listings && self.known.contains(path),
-            _ => objects && self.content.contains(&(what.to_owned(), path.to_owned())),
+            _ => objects && self.content.contains(&(what, path.to_owned())),
         };
         match is_warm {
             true => Err(format!("{what} of {} waits, and was known", shown(path))),
