@@ -278,6 +278,13 @@ fn a_full_disk_costs_the_copy_and_no_answer() {
     all.add_file("large", noise(99, 9 << 20));
     repo.commit(&all);
     let server = GitServer::start(repo.root()).expect("a server");
+    a_full_disk_costs_no_answer_of(server.url("repo.git").as_ref(), &repo);
+    // Its large files come in another way.
+    let local = repo.root().join("repo.git");
+    a_full_disk_costs_no_answer_of(local.as_os_str(), &repo);
+}
+
+fn a_full_disk_costs_no_answer_of(source: &std::ffi::OsStr, repo: &Repo) {
     let bonsai = bonsai();
     let cache = Tmpfs::new(bonsai.scratch().join("tmpfs"), "2m");
     let option = cache.0.to_str().expect("plain").to_owned();
@@ -292,9 +299,9 @@ fn a_full_disk_costs_the_copy_and_no_answer() {
         "--log-file",
         &log_option,
     ];
-    let mount = bonsai.mount_at(server.url("repo.git"), &dir, &options);
+    let mount = bonsai.mount_at(source, &dir, &options);
     for _ in 0..2 {
-        assert_same(&committed(&repo, "HEAD"), mount.dir(), Order::Sorted);
+        assert_same(&committed(repo, "HEAD"), mount.dir(), Order::Sorted);
     }
     let status = json(&mount.status());
     let paused = status["disk"]["paused"].as_str().unwrap_or_default();

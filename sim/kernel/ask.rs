@@ -371,8 +371,7 @@ impl Mounted {
             }
             Some(Err(error)) if self.is_gone(&question, &error, before) => Err(Stop::Moved),
             Some(Err(error)) => {
-                let check =
-                    no_lie::failure(question.asked, error.kind(), self.excuse(&question, begin));
+                let check = no_lie::failure(question.asked, error.kind(), world.excuse(begin));
                 let check = check.map_err(|wrong| {
                     format!(
                         "{} {} at {}: {wrong}: {error}",
@@ -416,13 +415,18 @@ impl Mounted {
     /// Whether what was asked for when the mount had shown `before` commits is right to be missing now.
     fn is_gone(&self, question: &Question<'_>, error: &FsError, before: usize) -> bool {
         let was_there = question.asked == Asked::Possible;
-        let moved = self.times_shown().max(before) > 1;
-        let is_there = self.truth(|commit| commit.at(question.path).is_some());
+        let shown = self.times_shown();
+        let moved = shown.max(before) > 1;
+        let is_absent_at = |at| self.truth_at(at, |commit| commit.at(question.path).is_none());
+        // Where a directory could not be compared with what it is now, the old one, which may lack what came, is dropped
+        // in a moment.
+        let may_be_old = self.untold.is_so(self.front.commit());
         let missing = matches!(
             error.kind(),
             FsErrorKind::NotFound | FsErrorKind::NotADirectory
         );
-        was_there && moved && !is_there && missing
+        let is_right = || is_absent_at(shown) || may_be_old && is_absent_at(shown - 1);
+        was_there && moved && missing && is_right()
     }
 
     /// Notes that what is at `path` is needed by somebody, who `waits` for it or doesn't have to.
@@ -475,21 +479,6 @@ impl Mounted {
             plan.memory >= 1 << 20 && !is_large,
         );
         self.world.verdicts.judge(warm::NAME, check);
-    }
-
-    /// A failure may be due to a fault, or to a large file for which a tiny disk has no room.
-    fn excuse(&self, question: &Question<'_>, begin: Duration) -> no_lie::Excuse {
-        let machine = self.world.plan.mounts[self.index].machine;
-        let tiny = self.world.plan.disks[machine] < 1 << 20;
-        let large = self.truth(|commit| {
-            commit
-                .at(question.path)
-                .is_some_and(|entry| entry.size() >= bonsaifs::objects::disk::LARGE)
-        });
-        match tiny && large {
-            true => no_lie::Excuse::Fault,
-            false => self.world.excuse(begin),
-        }
     }
 
     /// Whether a directory came while others are still being filled, and the budget can't hold them.

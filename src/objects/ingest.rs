@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{
     bulk::BulkProgress,
     content::Content,
-    disk::{DiskTier, Installed, LARGE, LargeWriter, Spool},
+    disk::{Arriving, DiskTier, Installed, LARGE, Spool},
     store::Inner,
     tuning::PREFETCHED,
 };
@@ -33,7 +33,8 @@ pub(super) struct Ingest {
     spool: Spool,
     decoder: StreamDecoder,
     found: Found,
-    large: Option<Incoming>,
+    /// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
+    large: Option<(Oid, Arriving)>,
     /// Whether the decoder met an object that is larger than this fetch may bring.
     too_large: bool,
 }
@@ -68,12 +69,6 @@ pub(super) struct Peek {
     pub size: u64,
     /// Whether it is that of the only object which was to come.
     pub alone: bool,
-}
-
-/// A large blob that a local origin hands out in pieces. It goes to the disk tier directly.
-struct Incoming {
-    oid: Oid,
-    writer: LargeWriter,
 }
 
 impl Ingest {
@@ -158,11 +153,8 @@ impl Ingest {
             kept
         };
         if !awaited {
-            let keep = move || {
-                if let Err(error) = keep() {
-                    tracing::warn!(%error, "what came can't be kept in the cache folder");
-                }
-            };
+            // It fails for large blobs only.
+            let keep = move || drop(keep());
             inner.runtime.spawn_blocking("keep pack", Box::new(keep));
             return result;
         }
@@ -192,9 +184,9 @@ impl Ingest {
             .map_err(|error| corrupt(inner, &error))
     }
 
-    /// Puts what came into the disk tier. Blocking. A disk that takes no more costs the copy only:
+    /// Puts what came into the disk tier. Blocking. A disk that takes no more, at whatever step, costs the copy only:
     /// large blobs are then in memory, as far as the pack was.
-    fn keep(self, summary: Option<PackSummary>) -> io::Result<()> {
+    fn keep(mut self, summary: Option<PackSummary>) -> io::Result<()> {
         let Some(disk) = self.inner.disk.clone() else {
             return match self.found.large.is_empty() {
                 true => Ok(()),
@@ -204,15 +196,14 @@ impl Ingest {
         if let Some(reason) = self.spool.failed() {
             return self.keep_in_memory(&disk, reason);
         }
-        let awaited = !self.found.large.is_empty();
-        match self.keep_on(&disk, summary) {
-            Err(error) if disk.refused(&error) && !awaited => Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => {
-                disk.accepted();
-                Ok(())
-            }
+        let Err(error) = self.keep_on(&disk, summary) else {
+            disk.accepted();
+            return Ok(());
+        };
+        if !disk.refused(&error) {
+            tracing::warn!(%error, "what came can't be kept in the cache folder");
         }
+        self.keep_in_memory(&disk, &error.to_string())
     }
 
     /// Hands out the large blobs that came although the disk takes no more, for `reason`.
@@ -229,12 +220,12 @@ impl Ingest {
         Ok(())
     }
 
-    fn keep_on(self, disk: &Arc<DiskTier>, summary: Option<PackSummary>) -> io::Result<()> {
+    fn keep_on(&mut self, disk: &DiskTier, summary: Option<PackSummary>) -> io::Result<()> {
         let Self {
             inner,
             spool,
             decoder,
-            mut found,
+            found,
             ..
         } = self;
         let installed = match summary {
@@ -247,7 +238,7 @@ impl Ingest {
             Some(summary) => {
                 Some(disk.install_pack(spool, &mut found.entries, &summary.checksum)?)
             }
-            None => keep_torn(disk, spool, &decoder, &mut found.entries)?,
+            None => keep_torn(disk, spool, decoder, &mut found.entries)?,
         };
         for oid in &found.large {
             let content = match &installed {
@@ -265,7 +256,7 @@ impl Ingest {
 /// Keeps the whole objects at the beginning of a pack that was cut short.
 fn keep_torn(
     disk: &DiskTier,
-    spool: Spool,
+    spool: &mut Spool,
     decoder: &StreamDecoder,
     entries: &mut Vec<IndexEntry>,
 ) -> io::Result<Option<Installed>> {
@@ -362,27 +353,24 @@ impl FetchSink for Ingest {
                 &io::Error::other("there is no cache folder"),
             ));
         };
-        let writer = LargeWriter::new(disk, oid, size).map_err(|error| disk_error(&oid, &error))?;
-        self.large = Some(Incoming { oid, writer });
+        let arriving = Arriving::new(disk.clone(), oid, size);
+        self.large = Some((oid, arriving.map_err(|error| disk_error(&oid, &error))?));
         Ok(())
     }
 
     fn large_data(&mut self, data: Bytes) -> Result<(), OriginError> {
-        let incoming = self
+        let (oid, arriving) = self
             .large
             .as_mut()
             .expect("an origin begins a large blob before its data");
-        let oid = incoming.oid;
-        incoming
-            .writer
-            .write(&data)
-            .map_err(|error| disk_error(&oid, &error))?;
-        if !incoming.writer.is_full() {
+        let written = arriving.write(&data);
+        written.map_err(|error| disk_error(oid, &error))?;
+        if !arriving.is_full() {
             make_room(&self.inner);
             return Ok(());
         }
-        let Incoming { writer, .. } = self.large.take().expect("it was there a moment ago");
-        let finished = writer.finish().map_err(|error| disk_error(&oid, &error));
+        let (oid, arriving) = self.large.take().expect("it was there a moment ago");
+        let finished = arriving.finish().map_err(|error| disk_error(&oid, &error));
         make_room(&self.inner);
         match finished? {
             Some(file) => {

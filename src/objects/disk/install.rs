@@ -28,41 +28,29 @@ impl DiskTier {
     /// may be missing, the origin has them.
     pub fn install_pack(
         &self,
-        spool: Spool,
+        spool: &mut Spool,
         entries: &mut [IndexEntry],
         checksum: &Oid,
     ) -> io::Result<Installed> {
-        let (file, temp, _) = spool.into_file()?;
-        let installed = self.install(&*file, &temp, entries, checksum);
-        if installed.is_err() {
-            // The first error is the one to tell.
-            let _ = self.disk.remove_file(&temp);
-        }
-        installed
+        let (file, temp) = spool.spill_all()?;
+        self.install(&*file, &temp, entries, checksum)
     }
 
     /// Installs the first `count` objects of a pack that was cut short, which end at `end`: its
     /// header and trailer are written anew, as `git index-pack --fix-thin` does.
     pub fn install_torn(
         &self,
-        spool: Spool,
+        spool: &mut Spool,
         entries: &mut [IndexEntry],
         count: u32,
         end: u64,
     ) -> io::Result<Installed> {
-        let (file, temp, _) = spool.into_file()?;
-        let installed = (|| {
-            file.set_len(end)?;
-            file.write_all_at(0, &pack_header(count))?;
-            let checksum = self.checksum_of(&*file, end)?;
-            file.write_all_at(end, checksum.as_slice())?;
-            self.install(&*file, &temp, entries, &checksum)
-        })();
-        if installed.is_err() {
-            // The first error is the one to tell.
-            let _ = self.disk.remove_file(&temp);
-        }
-        installed
+        let (file, temp) = spool.spill_all()?;
+        file.set_len(end)?;
+        file.write_all_at(0, &pack_header(count))?;
+        let checksum = self.checksum_of(&*file, end)?;
+        file.write_all_at(end, checksum.as_slice())?;
+        self.install(&*file, &temp, entries, &checksum)
     }
 
     pub(super) fn install(

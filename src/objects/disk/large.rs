@@ -24,14 +24,14 @@ use super::{
 use crate::{
     git::{
         loose::LooseStream,
-        oid::{ObjectHasher, ObjectKind, Oid, object_id},
+        oid::{HashKind, ObjectHasher, ObjectKind, Oid, object_id},
         pack::{Limits, read},
     },
     seams::disk::{Disk, DiskFile},
 };
 
 /// Bytes of a large blob that are kept in memory at the most, when the disk takes no more.
-const MOST_IN_MEMORY: u64 = 256 << 20;
+pub(super) const MOST_IN_MEMORY: u64 = 256 << 20;
 
 /// A verified large blob on disk.
 pub struct LargeFile {
@@ -117,6 +117,17 @@ impl DiskFile for InMemory {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// `data` in place of a file, if it is the blob `oid`.
+pub(super) fn verified_in_memory(
+    hash: HashKind,
+    oid: &Oid,
+    kind: ObjectKind,
+    data: Bytes,
+) -> Option<LargeFile> {
+    let verified = kind == ObjectKind::Blob && object_id(hash, kind, &data) == Some(*oid);
+    verified.then(|| LargeFile::in_memory(data))
 }
 
 /// Takes a large blob in pieces; only the one whose id is right becomes visible.
@@ -273,8 +284,19 @@ impl LargeWriter {
         self.sums.push(block.finalize());
     }
 
-    /// Ends it. `Ok(None)` if what came is not the object that `oid` names.
-    pub fn finish(mut self) -> io::Result<Option<LargeFile>> {
+    /// What it took, read back.
+    pub(super) fn written(&self) -> io::Result<Vec<u8>> {
+        let mut data = vec![0; usize::try_from(self.written).map_err(io::Error::other)?];
+        read_exact(
+            |at, buf: &mut [u8]| self.file.read_at(at, buf),
+            0,
+            &mut data,
+        )?;
+        Ok(data)
+    }
+
+    /// Ends it. `Ok(None)` if what came is not the object that `oid` names. After an error nothing is lost yet.
+    pub fn finish(&mut self) -> io::Result<Option<LargeFile>> {
         if self.written != self.size || self.hasher.clone().finish() != Some(self.oid) {
             return Ok(None);
         }
@@ -348,13 +370,8 @@ impl DiskTier {
         let file = self.unpack_large(pack, oid, size);
         file.or_else(|| {
             let (kind, data) = pack.read(oid, self.hash, MOST_IN_MEMORY)?;
-            self.verified_in_memory(oid, kind, data)
+            verified_in_memory(self.hash, oid, kind, data)
         })
-    }
-
-    fn verified_in_memory(&self, oid: &Oid, kind: ObjectKind, data: Bytes) -> Option<LargeFile> {
-        let verified = kind == ObjectKind::Blob && object_id(self.hash, kind, &data) == Some(*oid);
-        verified.then(|| LargeFile::in_memory(data))
     }
 
     /// A large blob out of a pack of which `spool` is all, and that no disk takes. `place` tells
@@ -367,7 +384,7 @@ impl DiskTier {
     ) -> Option<LargeFile> {
         let read = read::read_object(spool, place(oid)?, self.hash, place, MOST_IN_MEMORY);
         let (kind, data) = read.ok()?;
-        self.verified_in_memory(oid, kind, data)
+        verified_in_memory(self.hash, oid, kind, data)
     }
 
     fn unpack_large(&self, pack: &Pack, oid: &Oid, size: u64) -> Option<LargeFile> {

@@ -13,6 +13,7 @@
 //! Packs and their indexes are synced before they are renamed. Loose objects and large files are
 //! not (as git's own default has it): after a power cut one may be torn, which the hash finds.
 
+mod arriving;
 #[cfg(test)]
 mod at_once_tests;
 #[cfg(test)]
@@ -52,6 +53,7 @@ use std::{
 
 use bonsaifs_core::rt::SharedRuntime;
 
+pub use arriving::Arriving;
 pub use folder::{CacheFolder, CachedRepo, Cleared, Holdings, Room};
 pub use git_dir::{Remembered, TreesWent};
 pub use install::Installed;

@@ -106,21 +106,23 @@ impl Spool {
         Ok(())
     }
 
-    /// Puts all bytes into the file and hands it over; the caller renames or removes it.
-    pub(super) fn into_file(mut self) -> io::Result<(Arc<dyn DiskFile>, PathBuf, u64)> {
+    /// Puts all bytes into the file, and says where it is. It stays the spool's, which can be read all the same if
+    /// nothing comes of the file.
+    pub(super) fn spill_all(&mut self) -> io::Result<(Arc<dyn DiskFile>, PathBuf)> {
         if let Some(reason) = &self.failed {
             return Err(io::Error::other(reason.clone()));
         }
         self.spill()?;
-        let SpoolFile { file, path, len } = self.file.take().expect("spilling made the file");
-        Ok((file, path, len))
+        let SpoolFile { file, path, .. } = self.file.as_ref().expect("spilling made the file");
+        Ok((file.clone(), path.clone()))
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
         if let (Some(tier), Some(file)) = (&self.tier, &self.file) {
-            // A leftover is only a waste of space, and is removed at a later start.
+            // It has got another name, or is in the way. A leftover is only a waste of space, and is removed at a later
+            // start.
             let _ = tier.disk.remove_file(&file.path);
         }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{DiskTier, LARGE, LargeWriter, Spool, folder};
+use super::{Arriving, DiskTier, LARGE, Spool, folder};
 use crate::{
     git::{
         oid::{HashKind, ObjectKind, Oid},
@@ -21,7 +21,7 @@ use crate::{
     },
     objects::{
         content::Content,
-        testing::{as_std_disk, id, pack, tier, tier_on},
+        testing::{FakeOrigin, as_std_disk, id, noise, pack, store, tier, tier_on},
         tuning::TRIED_AGAIN,
     },
     seams::disk::{Disk, DiskEntry, DiskFile, DiskLock, Hold, StdDisk},
@@ -60,7 +60,7 @@ pub(super) fn install_raw(tier: &Arc<DiskTier>, raw: &[u8]) -> super::Installed 
     };
     decoder.push(raw, &spool, &mut found).expect("a good pack");
     let summary = decoder.finish(&spool, &mut found).expect("a whole pack");
-    tier.install_pack(spool, &mut entries, &summary.checksum)
+    tier.install_pack(&mut spool, &mut entries, &summary.checksum)
         .expect("the disk works")
 }
 
@@ -286,7 +286,7 @@ async fn a_large_blob_with_the_wrong_content_never_becomes_visible() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let tier = tier(dir.path());
     let oid = id(ObjectKind::Blob, b"right");
-    let mut writer = LargeWriter::new(&tier, oid, 5).expect("the disk works");
+    let mut writer = Arriving::new(tier.clone(), oid, 5).expect("the disk works");
     writer.write(b"wrong").expect("the disk works");
     assert!(writer.is_full());
     assert!(writer.finish().expect("the disk works").is_none());
@@ -326,7 +326,7 @@ async fn the_whole_objects_of_a_torn_pack_are_kept() {
         .expect("sound so far");
     let (count, end) = decoder.complete_prefix();
     assert!(count > 5 && count < 30, "{count}");
-    tier.install_torn(spool, &mut entries, count, end)
+    tier.install_torn(&mut spool, &mut entries, count, end)
         .expect("the disk works");
     for (index, (kind, data)) in objects.iter().enumerate() {
         let found = whole(tier.find(&id(*kind, data)));
@@ -465,6 +465,83 @@ async fn a_spool_gives_back_every_byte_also_when_the_disk_fills_up() {
         .expect("it is there")
         .count();
     assert_eq!(left, 0, "a dropped spool leaves nothing behind");
+}
+
+/// A tier on a disk with so much room, which is left there.
+fn full_tier(dir: &Path, room: u64) -> (Arc<DiskTier>, Arc<AtomicU64>) {
+    let room = Arc::new(AtomicU64::new(room));
+    let tier = tier_on(Arc::new(FullDisk { room: room.clone() }), dir);
+    (tier, room)
+}
+
+/// Amounts of room with which a disk is full at each step of what takes `all` bytes.
+fn rooms(all: u64) -> impl Iterator<Item = u64> {
+    let at_the_end = [1, 100, 1000].map(|bytes| all - bytes);
+    (0..=4).map(move |part| all * part / 4).chain(at_the_end)
+}
+
+/// Found by the simulation (seed 4029694): a reader got an error where the disk took the beginning of a pack and
+/// not its end, or not its index.
+#[tokio::test]
+async fn a_large_blob_is_read_at_whatever_step_the_disk_fills_up() {
+    let origin = FakeOrigin::new();
+    let data = noise(7, usize::try_from(LARGE).expect("8 MiB") + 100_001);
+    let oid = origin.put(ObjectKind::Blob, data.clone());
+    let read = async |room| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (tier, left) = full_tier(dir.path(), room);
+        let store = store(&origin, Some(tier));
+        let content = store.get(&oid, ObjectKind::Blob).await;
+        assert!(
+            read_large(content.ok()).is_some_and(|read| read == data),
+            "{room}"
+        );
+        store.close().await;
+        left.load(Ordering::Relaxed)
+    };
+    let plenty = 100 << 20;
+    let all = plenty - read(plenty).await;
+    assert!(all > 2 * LARGE, "the pack and the file: {all}");
+    let pack = pack(&[(ObjectKind::Blob, data.clone())]).len() as u64;
+    for room in rooms(all).chain([pack - 1, pack, pack + 50]) {
+        read(room).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_blob_in_pieces_arrives_at_whatever_step_the_disk_fills_up() {
+    let data = noise(8, usize::try_from(LARGE).expect("8 MiB") + 100_001);
+    let oid = id(ObjectKind::Blob, &data);
+    let arrive = |room| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (tier, left) = full_tier(dir.path(), room);
+        let mut arriving = Arriving::new(tier, oid, data.len() as u64).expect("memory takes it");
+        for piece in data.chunks(300_001) {
+            assert!(!arriving.is_full());
+            arriving.write(piece).expect("memory takes the rest");
+        }
+        assert!(arriving.is_full());
+        let file = arriving
+            .finish()
+            .expect("memory has it")
+            .map(Content::large);
+        assert!(read_large(file).is_some_and(|read| read == data), "{room}");
+        left.load(Ordering::Relaxed)
+    };
+    let plenty = 100 << 20;
+    let all = plenty - arrive(plenty);
+    assert!(all > LARGE, "{all}");
+    rooms(all).for_each(|room| {
+        arrive(room);
+    });
+    let other = id(ObjectKind::Blob, b"another");
+    for room in [plenty, 0] {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (tier, _) = full_tier(dir.path(), room);
+        let mut arriving = Arriving::new(tier, other, 3).expect("memory takes it");
+        arriving.write(b"not").expect("memory takes it");
+        assert!(arriving.finish().expect("no disk failed").is_none());
+    }
 }
 
 #[tokio::test]
