@@ -34,8 +34,11 @@ pub struct OneFlight {
     ever: Arc<Mutex<BTreeSet<Oid>>>,
     /// Objects that are too large to be prefetched.
     large: BTreeSet<Oid>,
-    /// Those of them that broke a prefetch off: from then on only those who want them ask.
+    /// Those of them that broke a prefetch off: from then on only those who want them ask. A process after this one
+    /// does not know of it.
     broke: BTreeSet<Oid>,
+    /// Those that did so again.
+    twice: BTreeSet<Oid>,
 }
 
 impl OneFlight {
@@ -48,6 +51,7 @@ impl OneFlight {
             ever,
             large,
             broke: BTreeSet::new(),
+            twice: BTreeSet::new(),
         }
     }
 
@@ -65,7 +69,8 @@ impl OneFlight {
             if self.rule != Rule::Forgetful && self.open.values().any(is_same) {
                 return Err(format!("{oid} is asked for while a request for it is out"));
             }
-            if self.rule == Rule::OnceForAll && self.ever().contains(oid) {
+            let was_asked = || self.ever().contains(oid) || self.twice.contains(oid);
+            if self.rule == Rule::OnceForAll && was_asked() {
                 return Err(format!("{oid} is asked for again, and nothing had failed"));
             }
         }
@@ -83,12 +88,11 @@ impl OneFlight {
         let (_, wants) = self.open.remove(&exchange).unwrap_or_default();
         if dropped && let Some(first) = wants.iter().position(|oid| self.large.contains(oid)) {
             // The server sends in the order asked: what stands before the first large one came.
-            let again = match !ahead || self.broke.insert(wants[first]) {
-                true => first,
-                false => first + 1,
-            };
+            if ahead && !self.broke.insert(wants[first]) {
+                self.twice.insert(wants[first]);
+            }
             let mut ever = self.ever();
-            wants[again..].iter().for_each(|oid| {
+            wants[first..].iter().for_each(|oid| {
                 ever.remove(oid);
             });
             return true;
@@ -150,11 +154,19 @@ mod tests {
     #[test]
     fn a_large_object_that_breaks_off_one_prefetch_after_the_other_is_seen() {
         let [large, b] = ["large", "b"].map(oid);
-        let mut flights = OneFlight::new(Rule::OnceForAll, Arc::default(), [large].into());
+        let ever = Arc::default();
+        let process = || OneFlight::new(Rule::OnceForAll, Arc::clone(&ever), [large].into());
+        let mut flights = process();
         for exchange in 1..=2 {
             assert_eq!(flights.begin(exchange, false, vec![large, b]), Ok(()));
             assert!(flights.end(exchange, true, true));
         }
         assert!(flights.begin(3, false, vec![large, b]).is_err());
+        let mut remounted = process();
+        assert_eq!(
+            remounted.begin(1, false, vec![large]),
+            Ok(()),
+            "it can't know"
+        );
     }
 }

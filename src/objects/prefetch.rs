@@ -16,6 +16,7 @@ use super::{
     hydrator::MAX_REQUESTS,
     ingest::{Came, Ingest},
     store::{Inner, ObjectStore},
+    tuning::PREFETCHED,
 };
 use crate::{
     git::oid::Oid,
@@ -28,7 +29,7 @@ pub const PREFETCHES: usize = MAX_REQUESTS - 1;
 /// What a prefetch came to.
 #[derive(Debug, Default)]
 pub struct Prefetched {
-    /// What was asked for: what was wanted less what was here or on its way.
+    /// What was asked for: what was wanted less what was here, on its way, or known to be too large.
     pub asked: Vec<Oid>,
     /// What came, and its size in bytes.
     pub came: Vec<(Oid, u64)>,
@@ -47,13 +48,13 @@ pub enum Unfinished {
 }
 
 impl ObjectStore {
-    /// Brings those of `wants` that are neither here nor on their way, in one request.
+    /// Brings those of `wants` that are neither here nor on their way, nor known to be too large, in one request.
     pub async fn prefetch(&self, wants: Vec<Oid>) -> Prefetched {
         let inner = self.0.clone();
         let look = inner.clone();
         let missing = run_blocking(&*inner.runtime, "look before a prefetch", move || {
             let mut wants = wants;
-            wants.retain(|oid| !look.is_here(oid));
+            wants.retain(|oid| !look.is_known_to_be_large(oid) && !look.is_here(oid));
             wants
         });
         let wants = missing.await.unwrap_or_default();
@@ -88,6 +89,12 @@ impl Inner {
     fn claim_prefetch(&self, wants: &mut Vec<Oid>) -> Claim {
         let is_here = |oid: &Oid| self.memory.get(oid).is_some();
         self.hydrator.off.claim_prefetch(wants, is_here)
+    }
+
+    /// Whether it is known from before that a prefetch would end at the object.
+    fn is_known_to_be_large(&self, oid: &Oid) -> bool {
+        let size = self.disk.as_ref().and_then(|disk| disk.known_size(oid));
+        size.is_some_and(|size| size > PREFETCHED)
     }
 
     /// Whether the object is in memory or, in whatever state, on disk. Blocking.

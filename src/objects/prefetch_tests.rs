@@ -64,6 +64,19 @@ async fn what_was_prefetched_costs_its_reader_no_request() {
 }
 
 #[tokio::test]
+async fn what_is_known_to_be_large_is_not_asked_for() {
+    let origin = FakeOrigin::new();
+    let oids = put(&origin, 3);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = store(&origin, Some(tier(folder.path())));
+    store.learn_size(&oids[0], PREFETCHED + 1);
+    store.learn_size(&oids[1], PREFETCHED);
+    assert_eq!(store.prefetch(oids.clone()).await.asked, oids[1..]);
+    assert!(store.prefetch(oids[..1].to_vec()).await.asked.is_empty());
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_here_or_on_its_way_is_not_asked_for() {
     let origin = FakeOrigin::new();
     let oids = put(&origin, 4);

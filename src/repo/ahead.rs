@@ -12,7 +12,7 @@ use bonsaifs_core::{
     fs::{Listing, Timestamp},
     rt::{SharedRuntime, run_blocking},
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
         oid::{ObjectKind, Oid},
         tree::EntryMode,
     },
-    objects::{Content, Missed, ObjectStore, PREFETCHES},
+    objects::{Content, Missed, ObjectStore, PREFETCHES, Unfinished},
 };
 
 /// How many reads may be under way before their places are forgotten.
@@ -159,7 +159,20 @@ impl Ahead {
             let is_file = matches!(node.mode, EntryMode::File | EntryMode::Executable);
             is_file.then_some(node.oid)
         });
-        self.store.prefetch(files.collect()).await;
+        let mut files: Vec<Oid> = files.collect();
+        while !files.is_empty() {
+            let result = self.store.prefetch(files).await;
+            let Some(Unfinished::TooLarge) = result.unfinished else {
+                break;
+            };
+            let came: FxHashSet<Oid> = result.came.iter().map(|(oid, _)| *oid).collect();
+            let mut rest = result.asked.into_iter().filter(|oid| !came.contains(oid));
+            // Most likely it is the first that did not come, as for a scan, which is not to ask for it either.
+            if let (Some(large), Some(mut state)) = (rest.next(), self.lock()) {
+                state.scan.note_large(large);
+            }
+            files = rest.collect();
+        }
     }
 
     /// Notes the listing of a tree: the number by which its listing is to be known, from 1; 0 if nobody is

@@ -425,6 +425,14 @@ impl Scan {
         }
     }
 
+    /// Notes an object that is too large for a prefetch.
+    pub fn note_large(&mut self, oid: Oid) {
+        if self.large.len() == MAX_LARGE {
+            self.large.clear();
+        }
+        self.large.insert(oid);
+    }
+
     /// What to ask for next, in one request; empty if there is nothing, or no room for it.
     pub fn next_batch(&mut self, now: Duration) -> Vec<Oid> {
         let room = self.room(now).min(self.batch() as u64) as usize;
@@ -538,10 +546,7 @@ impl Scan {
                 // The first that did not come is most likely the one that is too large; if not, the next try
                 // tells.
                 if let Some((large, _)) = rest.next() {
-                    if self.large.len() == MAX_LARGE {
-                        self.large.clear();
-                    }
-                    self.large.insert(large);
+                    self.note_large(large);
                 }
                 self.again(rest);
             }
