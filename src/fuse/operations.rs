@@ -1,7 +1,7 @@
 //! What becomes of each request, whichever way it came and its answer goes. May import: this room,
 //! bonsaifs-core, fuser (its values).
 
-use bonsaifs_core::fs::{Entry, FsErrorKind, FsResult, Kind, Provider};
+use bonsaifs_core::fs::{AsyncFs, Entry, FsErrorKind, FsResult, Kind, Provider};
 use fuser::{Errno, OpenAccMode, OpenFlags};
 
 use super::{
@@ -158,11 +158,18 @@ impl<P: Provider> Adapter<P> {
 
     pub(super) fn on_read<S: Sink>(&self, asked: Asked, offset: u64, size: u32, reply: Answer<S>) {
         let call = self.asked(Op::Read, asked);
+        let by_task = reply.is_for_a_task(size);
+        let now = move |fs: &AsyncFs<P>| fs.try_read(call.ino, offset, size);
         self.shared.serve(
             call,
             reply,
-            |fs| fs.try_read(call.ino, offset, size),
-            |fs| async move { fs.read(call.ino, offset, size).await },
+            |fs| if by_task { None } else { now(fs) },
+            |fs| async move {
+                match by_task.then(|| now(&fs)).flatten() {
+                    Some(result) => result,
+                    None => fs.read(call.ino, offset, size).await,
+                }
+            },
             |_, reply, data| reply.data(&data),
         );
     }

@@ -17,6 +17,11 @@ pub(super) const OUT_HEADER: usize = 16;
 pub(super) trait Sink: Send + 'static {
     /// Sends it: no error and all `parts`, or an errno (not negated) and none.
     fn send(self, unique: u64, errno: i32, parts: &[&[u8]]);
+
+    /// Whether an answer of so many bytes is better made by a task than by the thread that took the request.
+    fn is_for_a_task(&self, _bytes: u32) -> bool {
+        false
+    }
 }
 
 /// The first bytes of an answer, `fuse_out_header`, to one with `length` bytes behind it.
@@ -48,6 +53,13 @@ impl<S: Sink> Answer<S> {
         if let Some(sink) = self.sink.take() {
             sink.send(self.unique, 0, parts);
         }
+    }
+
+    /// See [`Sink::is_for_a_task`].
+    pub fn is_for_a_task(&self, bytes: u32) -> bool {
+        self.sink
+            .as_ref()
+            .is_some_and(|sink| sink.is_for_a_task(bytes))
     }
 
     /// An error.

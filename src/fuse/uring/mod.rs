@@ -71,7 +71,7 @@ pub(super) fn start<P: Provider>(
         let (adapter, fd, tell) = (adapter.clone(), Arc::clone(fd), tell.clone());
         let end = Arc::clone(&end);
         // If it fails, what is asked on its processor from now on has no answer, so the mount ends.
-        let run = move || end.tell(Queue::run(cpu, slots, &fd, &adapter, tell));
+        let run = move || end.tell(Queue::run(cpu, threads > 1, slots, &fd, &adapter, tell));
         thread::Builder::new()
             .name("fuse queue".to_owned())
             .spawn(run)?;

@@ -19,6 +19,10 @@ use super::{
     ring::{Event, Held, Ring, Slot},
 };
 
+/// Bytes from which on another processor makes the answer. The queue's own is that of who asks, and of the kernel that
+/// copies it once more; two changes of thread cost less than the copy then.
+const LARGE: u32 = 128 << 10;
+
 /// What a queue's thread does.
 pub(super) struct Queue {
     ring: Ring,
@@ -32,6 +36,8 @@ struct Answered {
     /// Written to by other threads, when the queue's waits.
     waker: OwnedFd,
     thread: ThreadId,
+    /// There are other processors than the queue's.
+    has_company: bool,
 }
 
 impl Answered {
@@ -66,16 +72,21 @@ impl Sink for ToSlot {
         self.held.answer(unique, errno, parts);
         self.answered.put(self.held);
     }
+
+    fn is_for_a_task(&self, bytes: u32) -> bool {
+        bytes >= LARGE && self.answered.has_company
+    }
 }
 
 impl Queue {
-    /// Serves `slots` on processor `cpu`, until the kernel has given all of them back. Says through `started`
-    /// that it does, or why not.
+    /// Serves `slots` on processor `cpu`, which may be the only one or have company, until the kernel has given all of
+    /// them back. Says through `started` that it does, or why not.
     ///
     /// # Errors
     /// What ended it later on.
     pub fn run<P: Provider>(
         cpu: u16,
+        has_company: bool,
         slots: Vec<Arc<Slot>>,
         device: &OwnedFd,
         adapter: &Adapter<P>,
@@ -89,7 +100,7 @@ impl Queue {
             tracing::debug!(%error, cpu, "a queue's thread can't stay on its processor");
         }
         // Whoever listens has given up if it is not there.
-        let (mut queue, events) = match Self::start(slots, device) {
+        let (mut queue, events) = match Self::start(slots, device, has_company) {
             Ok(queue) => queue,
             Err(error) => {
                 let _ = started.send(Err(error));
@@ -101,7 +112,11 @@ impl Queue {
         queue.serve(adapter, events)
     }
 
-    fn start(slots: Vec<Arc<Slot>>, device: &OwnedFd) -> io::Result<(Self, Vec<Event>)> {
+    fn start(
+        slots: Vec<Arc<Slot>>,
+        device: &OwnedFd,
+        has_company: bool,
+    ) -> io::Result<(Self, Vec<Event>)> {
         let mut ring = Ring::new(slots.len() + 1)?;
         let waker = eventfd(0, EventfdFlags::CLOEXEC)?;
         let device = device.try_clone()?;
@@ -121,6 +136,7 @@ impl Queue {
                 slots: Mutex::default(),
                 waker,
                 thread: thread::current().id(),
+                has_company,
             }),
             device,
         };
