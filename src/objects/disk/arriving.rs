@@ -31,33 +31,34 @@ impl Arriving {
     /// # Errors
     /// The disk's, if it takes no more and the blob is too large for memory; so of all methods.
     pub fn new(tier: Arc<DiskTier>, oid: Oid, size: u64) -> io::Result<Self> {
-        let mut arriving = Self {
-            come: Come::InMemory(Vec::new()),
+        let come = match LargeWriter::new(&tier, oid, size) {
+            Ok(writer) => Come::OnDisk(Box::new(writer)),
+            Err(error) => {
+                instead_of_disk(&tier, &oid, size, error)?;
+                Come::InMemory(Vec::new())
+            }
+        };
+        Ok(Self {
             tier,
             oid,
             size,
-        };
-        match LargeWriter::new(&arriving.tier, oid, size) {
-            Ok(writer) => arriving.come = Come::OnDisk(Box::new(writer)),
-            Err(error) => arriving.give_up_disk(error)?,
-        }
-        Ok(arriving)
+            come,
+        })
     }
 
     /// Takes the next piece.
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        let error = match &mut self.come {
-            Come::InMemory(before) => {
-                before.extend_from_slice(data);
+        if let Come::OnDisk(writer) = &mut self.come {
+            let Err(error) = writer.write(data) else {
                 return Ok(());
-            }
-            Come::OnDisk(writer) => match writer.write(data) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            },
-        };
-        self.give_up_disk(error)?;
-        self.write(data)
+            };
+            instead_of_disk(&self.tier, &self.oid, self.size, error)?;
+            self.come = Come::InMemory(writer.written()?);
+        }
+        if let Come::InMemory(before) = &mut self.come {
+            before.extend_from_slice(data);
+        }
+        Ok(())
     }
 
     /// Whether all bytes came.
@@ -69,32 +70,34 @@ impl Arriving {
     }
 
     /// Ends it. `Ok(None)` if what came is not the object that its id names.
-    pub fn finish(mut self) -> io::Result<Option<LargeFile>> {
-        if let Come::OnDisk(writer) = &mut self.come {
-            match writer.finish() {
+    pub fn finish(self) -> io::Result<Option<LargeFile>> {
+        let data = match self.come {
+            Come::InMemory(data) => data,
+            Come::OnDisk(mut writer) => match writer.finish() {
                 Ok(file) => return Ok(file),
-                Err(error) => self.give_up_disk(error)?,
-            }
-        }
-        Ok(match self.come {
-            Come::OnDisk(_) => None,
-            Come::InMemory(data) => {
-                verified_in_memory(self.tier.hash(), &self.oid, ObjectKind::Blob, data.into())
-            }
-        })
+                Err(error) => {
+                    instead_of_disk(&self.tier, &self.oid, self.size, error)?;
+                    writer.written()?
+                }
+            },
+        };
+        let hash = self.tier.hash();
+        Ok(verified_in_memory(
+            hash,
+            &self.oid,
+            ObjectKind::Blob,
+            data.into(),
+        ))
     }
+}
 
-    /// Takes what came back from the disk, which failed with `error`.
-    fn give_up_disk(&mut self, error: io::Error) -> io::Result<()> {
-        if !self.tier.refused(&error) {
-            tracing::warn!(%error, object = %self.oid, "a large file can't be kept in the cache folder");
-        }
-        if self.size > MOST_IN_MEMORY {
-            return Err(error);
-        }
-        if let Come::OnDisk(writer) = &self.come {
-            self.come = Come::InMemory(writer.written()?);
-        }
-        Ok(())
+/// The disk failed with `error`, which is the answer if memory can't take over.
+fn instead_of_disk(tier: &DiskTier, oid: &Oid, size: u64, error: io::Error) -> io::Result<()> {
+    if !tier.refused(&error) {
+        tracing::warn!(%error, object = %oid, "a large file can't be kept in the cache folder");
+    }
+    match size <= MOST_IN_MEMORY {
+        true => Ok(()),
+        false => Err(error),
     }
 }
