@@ -35,6 +35,19 @@ const MOST: u64 = 10 << 30;
 /// What begins the name of a folder that is being removed.
 const GOING: &str = ".going-";
 
+/// A quota as it is kept: its bytes in decimal, and the checksum of these digits.
+fn size_line(bytes: u64) -> String {
+    let sum = crc32fast::hash(bytes.to_string().as_bytes());
+    format!("{bytes} {sum:08x}\n")
+}
+
+/// What [`size_line`] told, if that is what it is still.
+fn kept_size(raw: &[u8]) -> Option<u64> {
+    let line = str::from_utf8(raw).ok()?;
+    let bytes = line.split(' ').next()?.parse().ok()?;
+    (size_line(bytes) == line).then_some(bytes)
+}
+
 /// A cache folder.
 #[derive(Clone)]
 pub struct CacheFolder {
@@ -176,7 +189,8 @@ impl CacheFolder {
     pub fn quota(&self) -> u64 {
         let disk = &self.folder.disk;
         let kept = disk.read(&self.folder.path.join(SIZE_FILE)).ok();
-        let kept = kept.and_then(|raw| String::from_utf8(raw).ok()?.trim().parse().ok());
+        // One that rotted is none: the cache would take more than it may, or throw all away.
+        let kept = kept.and_then(|raw| kept_size(&raw));
         kept.or(self.default).unwrap_or_else(|| {
             let whole = disk.total_bytes(&self.folder.path);
             whole.map_or(MOST, |whole| MOST.min(whole / 10))
@@ -191,11 +205,7 @@ impl CacheFolder {
         let Folder { disk, path } = &self.folder;
         disk.create_dir_all(path)?;
         let temp = path.join(format!("{TEMPORARY}{:016x}", self.runtime.random()));
-        disk.write_whole(
-            &path.join(SIZE_FILE),
-            &temp,
-            format!("{bytes}\n").as_bytes(),
-        )
+        disk.write_whole(&path.join(SIZE_FILE), &temp, size_line(bytes).as_bytes())
     }
 
     /// Removes the coldest packs, loose objects and large files, of whatever repository, until all

@@ -263,6 +263,28 @@ async fn the_quota_is_kept_for_all() {
     assert_eq!(cache(dir.path()).quota(), 12_345);
 }
 
+/// Found by the simulation (seed 5014693): a flipped bit in the kept quota made it another.
+#[tokio::test]
+async fn a_kept_quota_that_rotted_is_not_believed() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("size");
+    let told = |bytes| cache(dir.path()).with_quota(bytes);
+    let whole = told(40_000);
+    let sound = std::fs::read(&path).expect("it is kept");
+    for at in 0..sound.len() {
+        for bit in 0..8 {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1 << bit;
+            std::fs::write(&path, &damaged).expect("room");
+            assert_eq!(whole.quota(), 40_000, "{damaged:?}");
+            let other = cache(dir.path()).quota();
+            assert!(other > 1 << 20, "as if none was kept: {other}");
+        }
+    }
+    told(50_000);
+    assert_eq!(whole.quota(), 50_000, "who said something last");
+}
+
 #[tokio::test]
 async fn verify_drops_every_kind_of_damage_and_nothing_else() {
     let dir = tempfile::tempdir().expect("a temporary folder");
