@@ -23,6 +23,8 @@ mod damage_tests;
 #[cfg(test)]
 mod durable_tests;
 mod folder;
+#[cfg(test)]
+mod full_tests;
 mod git_dir;
 mod install;
 mod large;
